@@ -14,14 +14,13 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::event::{Counts, Event, RunStatus};
 use crate::plan::Object;
-use crate::playbook::{Play, Shipped};
+use crate::playbook::Play;
 
 /// Everything a run needs to know.
 pub struct Job {
     /// Names the run, also its folder under `runs/`.
     pub run: String,
     pub plays: Vec<Play>,
-    pub shipped: Arc<Shipped>,
     /// `-e`: win over everything else.
     pub extra_vars: Object,
     /// Hosts to keep (`--limit`, already selected); empty means all.
