@@ -1,0 +1,3 @@
+//! Commands: the operator's own words, run on the host.
+
+pub const FAMILY: &[super::Spec] = &[];

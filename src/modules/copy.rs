@@ -1,0 +1,3 @@
+//! Files out of the controller's files and templates.
+
+pub const FAMILY: &[super::Spec] = &[];

@@ -1,0 +1,2 @@
+//! Files, directories and links as such.
+pub const FAMILY: &[super::Spec] = &[];

@@ -1,0 +1,3 @@
+//! Reading files and what is known about them.
+
+pub const FAMILY: &[super::Spec] = &[];
