@@ -4,6 +4,8 @@
 //! [`Event`]; every string of it is redacted where it is born. Leaves out: how bytes travel (`lane`), what a module
 //! wants (`modules`), how anything is shown (`report`).
 
+pub mod outside;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::event::{Counts, Event, RunStatus};
 use crate::plan::Object;
 use crate::playbook::{Play, Shipped};
+pub use crate::services::{ServiceDeploy, Services};
 
 /// Everything a run needs to know.
 pub struct Job {
@@ -53,18 +56,6 @@ pub struct Summary {
     /// Round trips per host after connecting.
     pub round_trips: IndexMap<String, u64>,
     pub took_ms: u64,
-}
-
-/// One service to be deployed on one host: a task file with its variables.
-#[derive(Clone, Debug)]
-pub struct ServiceDeploy {
-    pub service: String,
-    pub version: String,
-    pub url: Option<String>,
-    /// One variable, `service`, whose values are data: never templated again. `service.requires` lists the services of
-    /// this host without which this one is not tried.
-    pub vars: Object,
-    pub tasks_file: PathBuf,
 }
 
 /// Runs a job. `Err` only if nothing was touched.
