@@ -6,7 +6,6 @@
 
 pub mod outside;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -16,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::event::{Counts, Event, RunStatus};
 use crate::plan::Object;
-use crate::playbook::{Play, Shipped};
+use crate::playbook::Play;
 pub use crate::services::{ServiceDeploy, Services};
 
 /// Everything a run needs to know.
@@ -24,7 +23,6 @@ pub struct Job {
     /// Names the run, also its folder under `runs/`.
     pub run: String,
     pub plays: Vec<Play>,
-    pub shipped: Arc<Shipped>,
     /// `-e`: win over everything else.
     pub extra_vars: Object,
     /// Hosts to keep (`--limit`, already selected); empty means all.

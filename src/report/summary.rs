@@ -128,6 +128,7 @@ fn failures(tally: &Tally) -> Vec<String> {
         groups.entry(key).or_default().push(trouble);
     }
     let hosts = tally.failed_hosts();
+    let causes = if groups.len() == 1 { "one cause".to_owned() } else { format!("{} causes", groups.len()) };
     let mut lines =
         vec![String::new(), red(&bold(&format!("{} of {} hosts failed, {}", hosts.len(), tally.hosts.len(), causes)))];
     for (index, group) in groups.values().enumerate() {
