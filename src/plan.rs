@@ -344,7 +344,7 @@ pub struct Change {
     /// Run in this order; the first failure stops.
     pub operations: Vec<Operation>,
     pub then: Then,
-    /// What check mode returns.
+    /// What check mode returns. Otherwise the values of [`Module::finish`] are laid over these.
     pub forecast: Return,
 }
 

@@ -4,7 +4,8 @@
 //! [`Event`]; every string of it is redacted where it is born. Leaves out: how bytes travel (`lane`), what a module
 //! wants (`modules`), how anything is shown (`report`).
 
-use std::path::PathBuf;
+pub mod outside;
+
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -14,14 +15,19 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::event::{Counts, Event, RunStatus};
 use crate::plan::Object;
-use crate::playbook::{Play, Shipped};
+use crate::playbook::Play;
+pub use crate::services::{ServiceDeploy, Services};
 
 /// Everything a run needs to know.
 pub struct Job {
     /// Names the run, also its folder under `runs/`.
     pub run: String,
     pub plays: Vec<Play>,
-    pub shipped: Arc<Shipped>,
+    pub inventory: Arc<crate::inventory::Inventory>,
+    /// Knows the secrets; every string of every event goes through it.
+    pub redactor: crate::secrets::Redactor,
+    /// What `include_services` expands to; without it that action is refused.
+    pub services: Option<Arc<dyn Services>>,
     /// `-e`: win over everything else.
     pub extra_vars: Object,
     /// Hosts to keep (`--limit`, already selected); empty means all.
@@ -53,18 +59,6 @@ pub struct Summary {
     /// Round trips per host after connecting.
     pub round_trips: IndexMap<String, u64>,
     pub took_ms: u64,
-}
-
-/// One service to be deployed on one host: a task file with its variables.
-#[derive(Clone, Debug)]
-pub struct ServiceDeploy {
-    pub service: String,
-    pub version: String,
-    pub url: Option<String>,
-    /// One variable, `service`, whose values are data: never templated again. `service.requires` lists the services of
-    /// this host without which this one is not tried.
-    pub vars: Object,
-    pub tasks_file: PathBuf,
 }
 
 /// Runs a job. `Err` only if nothing was touched.

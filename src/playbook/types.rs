@@ -16,9 +16,11 @@ pub struct Play {
     pub name: String,
     pub place: Place,
     /// A host pattern, possibly a template of extra variables.
-    pub hosts: String,
+    pub hosts: Value,
     /// `None`: as if `true`.
     pub gather_facts: Option<Value>,
+    /// What `setup` is asked for.
+    pub gather_subset: Option<Value>,
     pub vars: Arc<Object>,
     /// Each a path, or a list of which the first that exists counts.
     pub vars_files: Vec<Value>,
@@ -33,11 +35,11 @@ pub struct Play {
     pub handlers: Vec<Arc<Task>>,
     pub serial: Vec<Value>,
     pub max_fail_percentage: Option<f64>,
-    pub any_errors_fatal: bool,
     pub force_handlers: bool,
     pub strategy: Strategy,
-    /// Directory of the playbook file.
-    pub dir: PathBuf,
+    pub order: Order,
+    /// What the play says about all its tasks.
+    pub around: Arc<Around>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -45,6 +47,16 @@ pub enum Strategy {
     #[default]
     Linear,
     Free,
+}
+
+/// The order in which a play's hosts come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Order {
+    #[default]
+    Inventory,
+    ReverseInventory,
+    Sorted,
+    ReverseSorted,
 }
 
 /// A variable that Ansible would ask for; here it comes from `-e` or from its default.
@@ -70,16 +82,42 @@ pub struct Block {
     pub always: Arc<[Item]>,
 }
 
+/// A role as used at one place.
 #[derive(Clone, Debug)]
 pub struct Role {
     pub name: String,
     pub path: PathBuf,
     pub defaults: Arc<Object>,
     pub vars: Arc<Object>,
-    /// Given where the role is used.
-    pub params: Arc<Object>,
     /// The roles that brought this one in, nearest first.
     pub parents: Vec<Arc<Role>>,
+}
+
+/// A role with its tasks, dependencies in front, ready to be run.
+#[derive(Clone, Debug)]
+pub struct LoadedRole {
+    pub role: Arc<Role>,
+    pub tasks: Vec<Item>,
+    pub handlers: Vec<Arc<Task>>,
+}
+
+/// What surrounds a task: what plays, blocks, roles and includes say about it.
+#[derive(Clone, Debug, Default)]
+pub struct Around {
+    /// All must hold, the outermost first.
+    pub when: Vec<Value>,
+    /// Outermost first.
+    pub vars: Vec<Arc<Object>>,
+    /// Variables given to roles and includes; they beat facts that were set. Outermost first.
+    pub params: Vec<Arc<Object>>,
+    pub tags: Vec<String>,
+    pub notify: Vec<Value>,
+    pub keywords: Keywords,
+    pub role: Option<Arc<Role>>,
+    /// Directory of the file.
+    pub dir: PathBuf,
+    /// Directory of the playbook.
+    pub play_dir: PathBuf,
 }
 
 /// One task, complete by itself.
@@ -89,24 +127,21 @@ pub struct Task {
     pub name: String,
     pub place: Place,
     pub action: Action,
-    /// All must hold, the outermost block's first.
+    /// The surroundings' conditions, then its own.
     pub when: Vec<Value>,
-    /// The outermost block's first.
     pub vars: Vec<Arc<Object>>,
+    pub tags: Vec<String>,
+    pub notify: Vec<Value>,
+    pub keywords: Keywords,
     pub repeat: Option<Repeat>,
     pub register: Option<String>,
-    pub notify: Vec<Value>,
     pub listen: Vec<String>,
-    pub tags: Vec<String>,
     pub changed_when: Option<Value>,
     pub failed_when: Option<Value>,
     pub until: Option<Value>,
     pub retries: Option<Value>,
     pub delay: Option<Value>,
-    pub keywords: Keywords,
-    pub role: Option<Arc<Role>>,
-    /// Directory of the file it stands in.
-    pub dir: PathBuf,
+    pub around: Arc<Around>,
 }
 
 #[derive(Clone, Debug)]
@@ -148,7 +183,8 @@ pub enum Control {
     IncludeVars,
     IncludeServices,
     WaitForConnection,
-    CheckUrl,
+    /// Looks at a URL from the operator's side.
+    UrlCheck,
 }
 
 /// `loop`, `with_…` and `loop_control`.

@@ -94,10 +94,9 @@ impl Catalogue {
     }
 
     /// The packages that a dependency name may mean: the id itself, or those that provide it.
-    pub fn providers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Package> {
-        self.packages
-            .values()
-            .filter(move |package| package.id == name || package.manifest.provides.iter().any(|p| p == name))
+    fn providers(&self, name: &str) -> Vec<&Package> {
+        let means = |package: &&Package| package.id == name || package.manifest.provides.iter().any(|p| p == name);
+        self.packages.values().filter(means).collect()
     }
 
     pub fn ids(&self) -> impl Iterator<Item = &str> {
@@ -125,7 +124,7 @@ impl Catalogue {
 
     /// The package that meets this dependency, preferring one that is wanted anyway.
     pub fn resolve(&self, dependency: &str, wanted: &[String]) -> Option<&Package> {
-        let mut providers = self.providers(dependency).collect::<Vec<_>>();
+        let mut providers = self.providers(dependency);
         providers.sort_by_key(|package| (!wanted.contains(&package.id), package.id != dependency));
         providers.first().copied()
     }
@@ -146,20 +145,28 @@ impl Walk<'_> {
         }
         if let Some(start) = self.path.iter().position(|id| *id == package.id) {
             let cycle = [&self.path[start..], std::slice::from_ref(&package.id)].concat().join(" → ");
-            return Err(Error { place: Some(package.place()), ..Error::new(format!("services depend on each other in a circle: {cycle}")) }
-                .hint("remove one of these from `dependencies`"));
+            return Err(Error {
+                place: Some(package.place()),
+                ..Error::new(format!("services depend on each other in a circle: {cycle}"))
+            }
+            .hint("remove one of these from `dependencies`"));
         }
         self.path.push(package.id.clone());
         for dependency in &package.manifest.dependencies {
             match self.catalogue.resolve(&dependency.service, self.wanted) {
-                Some(provider) if self.wanted.contains(&provider.id) || (self.with_dependencies && dependency.required) => {
+                Some(provider)
+                    if self.wanted.contains(&provider.id) || (self.with_dependencies && dependency.required) =>
+                {
                     self.visit(provider)?;
                 }
                 Some(_) => {}
                 None if dependency.required && dependency.check_command.is_none() && self.with_dependencies => {
                     return Err(Error {
                         place: Some(package.place()),
-                        ..Error::new(format!("`{}` depends on `{}`, which no package provides", package.id, dependency.service))
+                        ..Error::new(format!(
+                            "`{}` depends on `{}`, which no package provides",
+                            package.id, dependency.service
+                        ))
                     }
                     .did_you_mean(&dependency.service, self.catalogue.ids()));
                 }
@@ -181,10 +188,13 @@ impl Package {
         let place = Place::file(path.clone());
         let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
         if manifest.id != id {
-            return Err(Error::at(&place, format!("the id is `{}` but the folder is `{id}`", manifest.id)).hint("they must be equal"));
+            return Err(Error::at(&place, format!("the id is `{}` but the folder is `{id}`", manifest.id))
+                .hint("they must be equal"));
         }
         if !manifest.id.chars().all(valid) || manifest.id.starts_with(['_', '-']) {
-            return Err(Error::at(&place, format!("`{id}` is not a service id")).hint("lowercase letters, digits, `-` and `_`"));
+            return Err(
+                Error::at(&place, format!("`{id}` is not a service id")).hint("lowercase letters, digits, `-` and `_`")
+            );
         }
         let example = dir.join(".env.example");
         let defaults = match shipped::read_to_string(&example) {
@@ -241,7 +251,9 @@ fn json_error(path: &Path, text: &str, error: &serde_json::Error) -> Error {
     };
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.split_first() {
-        Some((word, candidates)) if message.starts_with("unknown field") => result.did_you_mean(word, candidates.iter().copied()),
+        Some((word, candidates)) if message.starts_with("unknown field") => {
+            result.did_you_mean(word, candidates.iter().copied())
+        }
         _ => result,
     }
 }
@@ -259,7 +271,11 @@ fn parse_env_example(path: &Path, text: &str) -> Result<IndexMap<String, EnvDefa
             help.push(comment.trim());
         } else {
             let place = Place::new(path, index + 1, 1);
-            let error = || Error { source_line: Some(line.to_owned()), place: Some(place.clone()), ..Error::new("not a line of the form KEY=value") };
+            let error = || Error {
+                source_line: Some(line.to_owned()),
+                place: Some(place.clone()),
+                ..Error::new("not a line of the form KEY=value")
+            };
             let (key, value) = line.split_once('=').ok_or_else(error)?;
             let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
             if key.is_empty() || !key.chars().all(valid) {

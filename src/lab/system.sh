@@ -1,0 +1,11 @@
+# Makes a bare Debian 13 with debootstrap and packs it: $1 is where, $2 the owner of the result. Needs root.
+set -eu
+export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+root=$(mktemp -d "${TMPDIR:-/var/tmp}/provision-lab.XXXXXX")
+trap 'rm -rf "$root"' EXIT
+trap 'exit 1' HUP INT TERM
+debootstrap --variant=minbase trixie "$root" http://deb.debian.org/debian
+rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
+tar -C "$root" --numeric-owner --exclude='./dev/*' -cf - . | gzip -1 >"$1.part"
+chown "$2" "$1.part"
+mv "$1.part" "$1"

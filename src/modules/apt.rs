@@ -1,0 +1,3 @@
+//! Debian packages.
+
+pub const FAMILY: &[super::Spec] = &[];

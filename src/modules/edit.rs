@@ -1,0 +1,3 @@
+//! Edits of text files in place.
+
+pub const FAMILY: &[super::Spec] = &[];

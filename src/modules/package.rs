@@ -1,0 +1,3 @@
+//! Packages, whatever the host's package manager is.
+
+pub const FAMILY: &[super::Spec] = &[];

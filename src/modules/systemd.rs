@@ -1,0 +1,3 @@
+//! Services.
+
+pub const FAMILY: &[super::Spec] = &[];
