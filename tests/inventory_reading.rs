@@ -364,3 +364,21 @@ fn a_thousand_hosts_are_read_at_once() {
     assert_eq!(inventory.select("fleet:!c0001.example", &[]).unwrap().len(), 999);
     assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
 }
+
+#[test]
+fn the_shipped_fleet_is_in_order() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("inventory");
+    let inventory = Inventory::load(&[folder]).unwrap_or_else(|error| panic!("{error}"));
+    assert!(inventory.warnings().is_empty(), "{:?}", inventory.warnings());
+    assert_eq!(names(&inventory), ["clienteA", "clienteB"]);
+    assert_eq!(inventory.groups()["prod"], ["clienteA", "clienteB"]);
+    assert_eq!(var(&inventory, "clienteA", "services"), json!(["infrastructure", "hub", "chat"]));
+    assert_eq!(var(&inventory, "clienteB", "services"), json!(["infrastructure", "agent", "chat", "hub", "flow"]));
+    for host in ["clienteA", "clienteB"] {
+        let vars = inventory.vars(host);
+        assert_eq!(vars["deploy_root"], json!("/opt/ATS/VersatileHub"));
+        assert_eq!(vars["settings"]["hub"]["FRAPPE_SITE_NAME"], json!(format!("erp.{host}.example")));
+        let settings = provision::inventory::connection::Settings::of(&vars).unwrap();
+        assert!(settings.address.unwrap().starts_with("203.0.113.") && settings.escalate == Some(true));
+    }
+}
