@@ -25,11 +25,14 @@ mod firewall;
 mod net;
 mod observed;
 mod package;
+mod pattern;
 mod place;
 mod repository;
 mod stat;
 mod system;
 mod systemd;
+#[cfg(test)]
+mod testing;
 
 /// One module as the catalogue knows it.
 pub struct Spec {
