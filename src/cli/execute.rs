@@ -11,7 +11,7 @@ use crate::engine::{self, Job};
 use crate::error::{Error, Result};
 use crate::plan::Secret;
 use crate::playbook::Play;
-use crate::report::{self, Reporter, journal, json, plain, progress, summary};
+use crate::report::{Desk, Reporter, journal, json, plain, progress, summary};
 use crate::services::Rollout;
 
 /// How to run, whatever is run.
@@ -91,8 +91,15 @@ pub async fn execute(
     }
     let cancel = CancellationToken::new();
     let listening = tokio::spawn(listen_for_interrupts(cancel.clone()));
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let (outcome, tally) = tokio::join!(engine::run(job, sender, cancel), report::fan_out(receiver, reporters));
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let hear = async {
+        let mut desk = Desk::new(reporters);
+        while let Some(event) = receiver.recv().await {
+            desk.event(&event);
+        }
+        desk.finish()
+    };
+    let (outcome, tally) = tokio::join!(engine::run(job, sender, cancel), hear);
     listening.abort();
     let outcome = outcome?;
     for line in summary::lines(&tally) {

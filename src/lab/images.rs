@@ -56,10 +56,9 @@ pub async fn registry(cache: &Path, progress: Progress<'_>) -> Result<String> {
 pub async fn remove(cache: &Path) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for name in [HOST.name, REGISTRY.name, "provision-lab-base"] {
-        let found = docker(&["images", "--format", "{{.Repository}}:{{.Tag}}", name]).await?;
-        for image in found.lines() {
-            // an image that another lab's containers still use stays
-            if docker(&["rmi", image]).await.is_ok() {
+        for image in list(name).await? {
+            // an image that another lab's containers or other images still use stays
+            if docker(&["rmi", &image]).await.is_ok() {
                 removed.push(format!("image {image}"));
             }
         }
@@ -86,6 +85,10 @@ async fn make(recipe: &Recipe, cache: &Path, progress: Progress<'_>) -> Result<S
     let made = bake(recipe, &container, &image, progress).await;
     let _ = docker(&["rm", "-f", "-v", &container]).await;
     made.map_err(|e| e.context(format!("cannot make the image {image}")))?;
+    // those of older recipes; Docker refuses while a container still uses one
+    for older in list(recipe.name).await?.iter().filter(|older| **older != image) {
+        let _ = docker(&["rmi", older]).await;
+    }
     Ok(image)
 }
 
@@ -167,6 +170,11 @@ async fn lock(cache: &Path, progress: Progress<'_>) -> Result<File> {
         .await
         .map_err(|e| Error::new(e.to_string()))?
         .map_err(trouble)
+}
+
+async fn list(name: &str) -> Result<Vec<String>> {
+    let said = docker(&["images", "--format", "{{.Repository}}:{{.Tag}}", name]).await?;
+    Ok(said.lines().map(str::to_owned).collect())
 }
 
 async fn exists(image: &str) -> bool {

@@ -307,7 +307,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let options = Options { dir: dir.path().to_owned(), ..Options::default() };
         assert!(ssh(&options, "a", &[]).unwrap_err().text.contains("there is no lab"));
-        std::fs::write(dir.path().join("ssh_config"), "Host clienteA\n  User operator\n").unwrap();
+        std::fs::write(dir.path().join("ssh.cfg"), "Host clienteA\n  User operator\n").unwrap();
         let error = ssh(&options, "clientA", &[]).unwrap_err();
         assert!(error.to_string().contains("did you mean `clienteA`?"), "{error}");
         let command = ssh(&options, "clienteA", &["uptime".into()]).unwrap();
