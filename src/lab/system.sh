@@ -1,5 +1,7 @@
 # Makes a bare Debian 13 with debootstrap and packs it: $1 is where, $2 the owner of the result. Needs root.
 set -eu
+# the caller's may be stricter, and a system of folders that only root can enter does not boot
+umask 022
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 root=$(mktemp -d "${TMPDIR:-/var/tmp}/provision-lab.XXXXXX")
 trap 'rm -rf "$root"' EXIT
