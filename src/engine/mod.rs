@@ -23,6 +23,11 @@ pub struct Job {
     /// Names the run, also its folder under `runs/`.
     pub run: String,
     pub plays: Vec<Play>,
+    pub inventory: Arc<crate::inventory::Inventory>,
+    /// Knows the secrets; every string of every event goes through it.
+    pub redactor: crate::secrets::Redactor,
+    /// What `include_services` expands to; without it that action is refused.
+    pub services: Option<Arc<dyn Services>>,
     /// `-e`: win over everything else.
     pub extra_vars: Object,
     /// Hosts to keep (`--limit`, already selected); empty means all.

@@ -167,9 +167,9 @@ pub const CONTROLS: &[ControlSpec] = &[
     control("include_services", Control::IncludeServices, &["services"], None),
     control("wait_for_connection", Control::WaitForConnection, &["delay", "sleep", "timeout", "connect_timeout"], None),
     control(
-        "check_url",
-        Control::CheckUrl,
-        &["url", "status", "contains", "timeout", "validate_certs", "resolve", "interval"],
+        "url_check",
+        Control::UrlCheck,
+        &["url", "status", "contains", "timeout", "address", "validate_certs"],
         None,
     ),
 ];

@@ -427,7 +427,7 @@ impl Loader {
             Control::IncludeTasks => &["file"],
             Control::IncludeRole => &["name"],
             Control::IncludeServices => &["services"],
-            Control::CheckUrl => &["url"],
+            Control::UrlCheck => &["url"],
             _ => &[],
         };
         for needed in needs.iter().filter(|needed| !given.contains_key(**needed)) {
