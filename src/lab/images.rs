@@ -102,12 +102,12 @@ async fn run_build(script: &Path, args: &[&str], progress: Progress<'_>) -> Resu
     if let Some(stderr) = child.stderr.take() {
         let mut lines = BufReader::new(stderr).lines();
         while let Ok(Some(line)) = lines.next_line().await {
-            // a failure's log would drown the steps; its end is in the error
+            // `postgres:17: building` is a step; a failure's log is not, its end is in the error
+            if line.split_once(": ").is_some_and(|(image, _)| image.contains(':') && !image.contains(' ')) {
+                progress(&line);
+            }
             if last.len() == 15 {
                 last.pop_front();
-            }
-            if line.contains(": ") && line.len() < 120 {
-                progress(&line);
             }
             last.push_back(line);
         }

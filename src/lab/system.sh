@@ -4,6 +4,7 @@ set -eu
 umask 022
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 root=$(mktemp -d "${TMPDIR:-/var/tmp}/provision-lab.XXXXXX")
+chmod 755 "$root"
 trap 'rm -rf "$root"' EXIT
 trap 'exit 1' HUP INT TERM
 debootstrap --variant=minbase trixie "$root" http://deb.debian.org/debian
