@@ -90,7 +90,7 @@ async fn a_lab_comes_up_is_used_and_goes_without_a_trace() {
         assert!(!throwaway.ssh("clienteA", &format!("command -v {absent}")).status.success(), "{absent} is there");
     }
     let root = Command::new("ssh")
-        .args(["-F", made.dir.join("ssh_config").to_str().unwrap(), "-l", "root", "clienteB", "id -u"])
+        .args(["-F", made.dir.join("ssh.cfg").to_str().unwrap(), "-l", "root", "clienteB", "id -u"])
         .output()
         .unwrap();
     assert_eq!(root.stdout, b"0\n", "{root:?}");
@@ -153,7 +153,7 @@ async fn a_host_fails_in_each_way_and_comes_back() {
         (Fault::Paused, "true"),
         (Fault::Killed, "true"),
         (Fault::CutOff, "true"),
-        (Fault::DiskFull("/opt/full".into()), "sudo sh -c 'echo x >/opt/full/x'"),
+        (Fault::DiskFull("/opt/full".into()), "sudo cp /etc/services /opt/full/x"),
         (Fault::SudoBroken, "sudo -n true"),
     ];
     for (fault, command) in table {

@@ -53,10 +53,13 @@ make_site() {
         scope=--no-mariadb-socket
     fi
     note started
-    bench new-site "$site" "$scope" "$@" </dev/null
+    bench new-site "$site" --db-name "$database" "$scope" "$@" </dev/null
     note site
 }
+database=_$(printf %s "$site" | sha1sum | cut -c1-16)
 if [ ! -e "sites/$site" ]; then
+    [ "$(as_root "select count(*) from information_schema.schemata where schema_name = '$database'")" = 0 ] ||
+        fail "the database $database of site $site exists, but sites/$site does not: restore data/sites, or drop the database"
     rm -f "$ledger"
     say "creating site $site"
     make_site
