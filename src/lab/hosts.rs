@@ -184,7 +184,7 @@ pub async fn let_in(host: &Host, public_key: &str) -> Result<String> {
 pub async fn remove(prefix: &str) -> Result<Vec<String>> {
     let filter = format!("label={LAB}={prefix}");
     let mut removed = Vec::new();
-    let containers = lines(&["ps", "-aq", "--filter", &filter, "--format", "{{.Names}}"]).await?;
+    let containers = lines(&["ps", "-a", "--filter", &filter, "--format", "{{.Names}}"]).await?;
     if !containers.is_empty() {
         let mut args: Vec<&str> = vec!["rm", "-f", "-v"];
         args.extend(containers.iter().map(String::as_str));

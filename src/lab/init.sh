@@ -9,6 +9,7 @@ for file in hostname hosts resolv.conf; do
     cp "/etc/$file" "/run/lab.$file"
     umount "/etc/$file" || continue
     [ -s "/etc/$file" ] || cat "/run/lab.$file" >"/etc/$file"
+    chmod 644 "/etc/$file"
 done
 # Docker's resolver at 127.0.0.11 lives in firewall rules that the host's own firewall and Docker may remove
 if [ -n "$LAB_NAMESERVERS" ] && grep -q '127\.0\.0\.11' /etc/resolv.conf; then

@@ -193,6 +193,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("serole", "SELinux labels are not managed"),
     ("setype", "SELinux labels are not managed"),
     ("selevel", "SELinux labels are not managed"),
+    ("generate_ssh_key", "keys of accounts are not generated; use `command: ssh-keygen …` with `creates`"),
+    ("ssh_key_file", "keys of accounts are not generated; use `command: ssh-keygen …` with `creates`"),
+    ("ssh_key_bits", "keys of accounts are not generated; use `command: ssh-keygen …` with `creates`"),
     ("unsafe_writes", "files are always replaced whole, never written in place"),
 ];
 
