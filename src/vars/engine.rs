@@ -80,9 +80,9 @@ pub(super) fn context(state: &State<'_, '_>) -> Option<Arc<Context>> {
 pub(super) fn template(eval: &Arc<Eval>, source: &str) -> Result<Value, Fault> {
     // a block scalar's final newline does not make an expression a text, but stays where the result is one
     let trimmed = source.trim_end_matches('\n');
-    let (body, newlines) =
-        if trimmed.ends_with("}}") { (trimmed, &source[trimmed.len()..]) } else { (source, "") };
-    let value = match strict::template(body, "", ENGINE.syntax())? {
+    let (body, newlines) = if trimmed.ends_with("}}") { (trimmed, &source[trimmed.len()..]) } else { (source, "") };
+    let body = strict::literal_backslashes(body);
+    let value = match strict::template(&body, "", ENGINE.syntax())? {
         Ready::Expression(code) => run_expression(eval, &code)?,
         Ready::Template(text) => {
             let context = Context::value(eval);
@@ -202,8 +202,12 @@ fn header(source: &str) -> Result<(&str, SyntaxConfig, usize), Fault> {
                 "keep_trailing_newline" => drop(builder.keep_trailing_newline(on(value))),
                 "line_statement_prefix" => drop(builder.line_statement_prefix((*value).to_owned())),
                 "line_comment_prefix" => drop(builder.line_comment_prefix((*value).to_owned())),
-                "variable_start_string" | "variable_end_string" | "block_start_string" | "block_end_string"
-                | "comment_start_string" | "comment_end_string" => {}
+                "variable_start_string"
+                | "variable_end_string"
+                | "block_start_string"
+                | "block_end_string"
+                | "comment_start_string"
+                | "comment_end_string" => {}
                 other => unknown = Some(other.to_owned()),
             }
         }

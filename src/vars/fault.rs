@@ -135,7 +135,7 @@ fn unknown<'a>(what: &str, detail: &str, known: impl Iterator<Item = &'a str>) -
         return Fault::new(detail);
     };
     let fault = Fault::new(format!("there is no {what} `{name}`"));
-    match nearest(name, known) {
+    match nearest(name, known.filter(|near| near.len() + 1 >= name.len())) {
         Some(near) => fault.hint(format!("did you mean `{near}`?")),
         None => fault,
     }

@@ -42,7 +42,9 @@ pub(super) fn from_json(json: &Json) -> minijinja::Value {
         Json::Number(number) => from_number(number),
         Json::String(text) => minijinja::Value::from(text.as_str()),
         Json::Array(items) => items.iter().map(from_json).collect(),
-        Json::Object(map) => minijinja::Value::from_pairs(map.iter().map(|(key, value)| (key.clone(), from_json(value)))),
+        Json::Object(map) => {
+            minijinja::Value::from_pairs(map.iter().map(|(key, value)| (key.clone(), from_json(value))))
+        }
     }
 }
 
@@ -140,6 +142,7 @@ pub(super) fn type_name(value: &minijinja::Value) -> &'static str {
         ValueKind::Seq if value.downcast_object_ref::<Tuple>().is_some() => "tuple",
         ValueKind::Seq | ValueKind::Iterable => "list",
         ValueKind::Map => "dict",
+        _ if super::time::is_moment(value) => "datetime",
         _ => "object",
     }
 }

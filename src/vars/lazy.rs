@@ -149,7 +149,8 @@ impl Eval {
             let mut busy = lock(&self.shared.busy);
             if let Some(at) = busy.iter().position(|other| *other == label) {
                 let circle: Vec<&str> = busy[at..].iter().map(String::as_str).chain([label.as_str()]).collect();
-                return Err(Fault::new(format!("the variable `{path}` refers to itself: {}", circle.join(" → "))));
+                let text = format!("the variable `{path}` refers to itself: {}", circle.join(" → "));
+                return Err(Fault { variable: Some(path.to_owned()), ..Fault::new(text) });
             }
             if busy.len() >= DEEPEST {
                 return Err(Fault::new(format!("variables refer to each other more than {DEEPEST} levels deep")));

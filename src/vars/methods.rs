@@ -16,9 +16,7 @@ pub(super) fn call(state: &mut State<'_, '_>, value: &Value, method: &str, value
     match ours {
         Some(result) => result,
         None => pycompat::unknown_method_callback(state, value, method, values).map_err(|error| match error.kind() {
-            ErrorKind::UnknownMethod => {
-                wrong(format!("a {} has no method `{method}`", super::json::type_name(value)))
-            }
+            ErrorKind::UnknownMethod => wrong(format!("a {} has no method `{method}`", super::json::type_name(value))),
             _ => error,
         }),
     }
@@ -108,9 +106,9 @@ fn list(value: &Value, method: &str, args: &Args) -> Option<Outcome> {
 fn map(value: &Value, method: &str) -> Option<Outcome> {
     Some(match method {
         "copy" => Ok(value.clone()),
-        "update" | "pop" | "setdefault" | "clear" | "popitem" => Err(wrong(format!(
-            "`{method}` would change a mapping that the template did not make: use `| combine(…)`"
-        ))),
+        "update" | "pop" | "setdefault" | "clear" | "popitem" => {
+            Err(wrong(format!("`{method}` would change a mapping that the template did not make: use `| combine(…)`")))
+        }
         _ => return None,
     })
 }

@@ -92,7 +92,9 @@ fn translate(pattern: &str, flags: Flags) -> Result<String, String> {
                 let global = rest[letters.len()..].starts_with([')', ':', '-']);
                 if global && !letters.is_empty() {
                     if let Some(refused) = letters.chars().find(|c| !"imsxu".contains(*c)) {
-                        return Err(format!("the flag `(?{refused})` in the regular expression `{pattern}` is not supported"));
+                        return Err(format!(
+                            "the flag `(?{refused})` in the regular expression `{pattern}` is not supported"
+                        ));
                     }
                     multi_line |= letters.contains('m');
                 }
@@ -128,7 +130,10 @@ fn quantifier(chars: &[char]) -> Option<(String, usize)> {
         None => (inner, None),
     };
     let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
-    if !digits(&low) || !high.as_deref().is_none_or(digits) || (low.is_empty() && high.as_deref().is_none_or(str::is_empty)) {
+    if !digits(&low)
+        || !high.as_deref().is_none_or(digits)
+        || (low.is_empty() && high.as_deref().is_none_or(str::is_empty))
+    {
         return None;
     }
     let low = if low.is_empty() { "0" } else { &low };

@@ -160,7 +160,9 @@ impl Scope {
         };
         match to_json(&result)? {
             Value::Bool(holds) => Ok(holds),
-            Value::String(_) => Err(not_bool("a string").hint("use `| bool` for yes and no, `| length > 0` for not empty")),
+            Value::String(_) => {
+                Err(not_bool("a string").hint("use `| bool` for yes and no, `| length > 0` for not empty"))
+            }
             other => Err(not_bool(describe(&other)).hint(match other {
                 Value::Array(_) | Value::Object(_) => "use `| length > 0`",
                 Value::Number(_) => "compare it, as in `!= 0`, or use `| bool`",

@@ -8,6 +8,8 @@
 //! Two more things Python does and the engine does not are added on the way: `'%s' % x`, and lists and dicts that
 //! can be changed in place when they were born in a `{% set %}`.
 
+use std::borrow::Cow;
+
 use minijinja::Error;
 use minijinja::machinery::ast::{BinOpKind, Call, CallArg, Expr, Macro, Stmt};
 use minijinja::machinery::{parse, parse_expr};
@@ -57,6 +59,40 @@ fn inside(source: &str) -> Option<&str> {
     let inner = source.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
     Some(inner.strip_suffix(['-', '+']).unwrap_or(inner))
+}
+
+/// In variables and arguments (not in template files) a backslash inside `{{ }}` is just a backslash, so that
+/// `regex_replace('(a)', '\\1')` needs no doubling. `{% %}` blocks are read as Jinja reads them.
+pub(super) fn literal_backslashes(source: &str) -> Cow<'_, str> {
+    if !source.contains('\\') {
+        return Cow::Borrowed(source);
+    }
+    let mut out = String::with_capacity(source.len() + 8);
+    let mut rest = source;
+    while let Some(open) = rest.find("{{") {
+        out.push_str(&rest[..open + 2]);
+        rest = &rest[open + 2..];
+        let mut quote = None;
+        while let Some(c) = rest.chars().next() {
+            let next = rest[c.len_utf8()..].chars().next();
+            match quote {
+                None if rest.starts_with("}}") => break,
+                None if matches!(c, '\'' | '"') => quote = Some(c),
+                Some(_) if c == '\\' && next == quote => {
+                    out.push_str(&rest[..2]);
+                    rest = &rest[2..];
+                    continue;
+                }
+                Some(_) if c == '\\' => out.push('\\'),
+                Some(end) if c == end => quote = None,
+                _ => {}
+            }
+            out.push(c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
 }
 
 struct Edits<'s> {
@@ -186,10 +222,8 @@ impl<'s> Edits<'s> {
 
     fn arguments(&mut self, args: &[CallArg<'_>], needed: bool) {
         for arg in args {
-            let (CallArg::Pos(expr)
-            | CallArg::Kwarg(_, expr)
-            | CallArg::PosSplat(expr)
-            | CallArg::KwargSplat(expr)) = arg;
+            let (CallArg::Pos(expr) | CallArg::Kwarg(_, expr) | CallArg::PosSplat(expr) | CallArg::KwargSplat(expr)) =
+                arg;
             if needed { self.need(expr) } else { self.walk(expr) }
         }
     }
