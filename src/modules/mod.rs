@@ -16,6 +16,8 @@ mod apt;
 pub mod args;
 mod attributes;
 mod command;
+mod compose;
+mod compose_state;
 mod copy;
 mod cron;
 mod docker;
@@ -25,6 +27,7 @@ mod docker_login;
 mod docker_network;
 mod docker_swarm;
 mod docker_volume;
+mod docker_wait;
 mod edit;
 pub mod env_file;
 mod facts;
@@ -153,6 +156,7 @@ const FAMILIES: &[&[Spec]] = &[
     system::FAMILY,
     systemd::FAMILY,
     // of containers
+    compose::FAMILY,
     docker_container::FAMILY,
     docker_image_pull::FAMILY,
     docker_login::FAMILY,
