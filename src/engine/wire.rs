@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::emit::Emitter;
@@ -57,6 +58,7 @@ pub(super) struct Way<'w> {
     pub who: Option<Become>,
     pub hello: Hello,
     cancel: &'w CancellationToken,
+    forks: &'w Semaphore,
 }
 
 impl Wire {
@@ -77,6 +79,7 @@ impl Wire {
         who: Option<Become>,
         connections: &Connections,
         cancel: &'w CancellationToken,
+        forks: &'w Semaphore,
         emit: &Emitter,
     ) -> Result<Way<'w>, Trouble> {
         let key = format!("{target:?}");
@@ -99,7 +102,7 @@ impl Wire {
             let took_ms = begin.elapsed().as_millis() as u64;
             emit.emit(Kind::HostConnected { host: self.host.clone(), took_ms });
         }
-        Ok(Way { wire: self, link, who, hello, cancel })
+        Ok(Way { wire: self, link, who, hello, cancel, forks })
     }
 
     /// Forgets what was fetched ahead: something outside of this connection may have changed the host.
@@ -174,7 +177,7 @@ impl Way<'_> {
         let epoch = self.link.ahead.lock().unwrap_or_else(PoisonError::into_inner).epoch;
         let mut all = queries.to_vec();
         all.extend(foreseen.iter().cloned());
-        let mut answers = bounded(self.cancel, self.link.connection.ask(self.who.as_ref(), &all)).await?;
+        let mut answers = self.turn(self.link.connection.ask(self.who.as_ref(), &all)).await?;
         let extra = answers.split_off(queries.len().min(answers.len()));
         let mut ahead = self.link.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         if ahead.epoch == epoch {
@@ -190,7 +193,7 @@ impl Way<'_> {
         if queries.is_empty() {
             return Ok(Vec::new());
         }
-        bounded(self.cancel, self.link.connection.ask(self.who.as_ref(), queries)).await
+        self.turn(self.link.connection.ask(self.who.as_ref(), queries)).await
     }
 
     fn stored(&self, queries: &[Query]) -> Option<Vec<Answer>> {
@@ -227,16 +230,25 @@ impl Way<'_> {
         let mut locked = self.wire.locked.lock().await;
         if locked.is_some() {
             drop(locked);
-            return bounded(self.cancel, self.link.connection.act(self.who.as_ref(), operations)).await;
+            return self.turn(self.link.connection.act(self.who.as_ref(), operations)).await;
         }
-        let taken = bounded(self.cancel, self.link.connection.act(self.who.as_ref(), &[claim.take()])).await?;
+        let taken = self.turn(self.link.connection.act(self.who.as_ref(), &[claim.take()])).await?;
         if let Some(output) = taken.first().filter(|output| output.rc == lock::HELD) {
             let trouble = Trouble::new(Cause::Locked, lock::held_by(&self.wire.host, &output.stdout_text()));
             return Err(trouble.hint("wait until it has ended, then run the same command again").into());
         }
         *locked = Some(Holding { link: self.link.clone(), who: self.who.clone(), claim: claim.clone() });
         drop(locked);
-        bounded(self.cancel, self.link.connection.act(self.who.as_ref(), operations)).await
+        self.turn(self.link.connection.act(self.who.as_ref(), operations)).await
+    }
+}
+
+impl Way<'_> {
+    /// One of the hosts that are worked on at once; nobody holds a place while merely waiting.
+    async fn turn<T, E: From<Trouble>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        // the semaphore is never closed
+        let _place = self.forks.acquire().await;
+        bounded(self.cancel, work).await
     }
 }
 

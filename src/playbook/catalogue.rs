@@ -99,7 +99,6 @@ pub fn refused_action(name: &str) -> Option<&'static str> {
         "include" => "write `include_tasks` (when the host gets there) or `import_tasks` (when the playbook is read)",
         "validate_argument_spec" => "arguments of roles are not validated; use `assert`",
         "async_status" => "tasks are not run in the background; use `wait_for` or `until`",
-        "script" => "write `copy` and `command`, or `shell` with the script's text",
         _ => return None,
     })
 }
@@ -183,7 +182,6 @@ pub const META: &[&str] = &[
     "end_play",
     "end_host",
     "end_batch",
-    "end_role",
     "clear_facts",
     "clear_host_errors",
     "reset_connection",
