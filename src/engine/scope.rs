@@ -31,7 +31,6 @@ impl World for View {
         let subdir = match kind {
             LookupKind::File => "files",
             LookupKind::Template => "templates",
-            LookupKind::Vars => "vars",
         };
         let path = find_file(&self.around, subdir, name).map_err(|error| Fault {
             text: error.text,

@@ -13,7 +13,7 @@ use super::task::number;
 use super::walk::Walk;
 use super::wire::Way;
 use crate::event::{Cause, Kind, TaskRef};
-use crate::inventory::connection::{Method as SettingsMethod, Settings};
+use crate::inventory::connection::{BecomeMethod as SettingsBecome, Method as SettingsMethod, Settings};
 use crate::lane::{ActError, Become, BecomeMethod, Method, Target, Trouble};
 use crate::modules::args::as_flag;
 use crate::modules::{Build, Spec};
@@ -220,8 +220,12 @@ impl Walk {
             user: settings.user.or(remote_user),
             key_file: settings.key_file,
             password: settings.password,
+            shell: vars
+                .get("ansible_shell_executable")?
+                .and_then(|shell| shell.as_str().map(str::to_owned))
+                .unwrap_or_else(|| defaults.shell.clone()),
             ssh_args: settings.ssh_args,
-            config_file: None,
+            config_file: vars.get("ansible_ssh_config")?.and_then(|file| file.as_str().map(Into::into)),
             known_hosts: settings.known_hosts,
             host_key_checking: settings.host_key_checking.unwrap_or(true),
             connect_timeout: settings.timeout.map_or(defaults.connect_timeout, Duration::from_secs),
@@ -235,9 +239,14 @@ impl Walk {
             false => None,
             true => {
                 let user = settings.become_user.or(text(&keywords.become_user)?).unwrap_or_else(|| "root".to_owned());
-                let method = settings.become_method.or(text(&keywords.become_method)?);
-                let method = match method.as_deref().map(|name| name.rsplit('.').next().unwrap_or(name)) {
-                    None | Some("sudo") => BecomeMethod::Sudo,
+                let by_keyword = if said("ansible_become_method") { None } else { text(&keywords.become_method)? };
+                let method = match by_keyword.as_deref().map(|name| name.rsplit('.').next().unwrap_or(name)) {
+                    None => match settings.become_method {
+                        SettingsBecome::Sudo => BecomeMethod::Sudo,
+                        SettingsBecome::Doas => BecomeMethod::Doas,
+                        SettingsBecome::Su => BecomeMethod::Su,
+                    },
+                    Some("sudo") => BecomeMethod::Sudo,
                     Some("doas") => BecomeMethod::Doas,
                     Some("su") => BecomeMethod::Su,
                     Some(other) => {
