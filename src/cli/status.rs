@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::common::{Fleet, FleetFlags};
 use crate::engine::{self, Job};
 use crate::error::{Error, Result};
-use crate::event::{Kind, Outcome, Status};
+use crate::event::{Event, Kind, Outcome, Status};
 use crate::report::style::{bold, green, red, table, yellow};
 use crate::report::tally::cause_word;
 use crate::services::rollout::declared_services;
@@ -247,7 +247,7 @@ async fn ask(fleet: &Fleet, hosts: &[String]) -> Result<IndexMap<String, std::re
         become_password: None,
         window: 0,
     };
-    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let (sender, mut receiver) = mpsc::unbounded_channel::<Event>();
     let hear = async {
         let mut answers = IndexMap::new();
         while let Some(event) = receiver.recv().await {

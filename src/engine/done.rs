@@ -20,7 +20,7 @@ pub(super) struct Done {
     /// Variables for `set_fact`'s layer.
     pub set: Object,
     /// It changed something although it failed or its status says otherwise.
-    touched: bool,
+    pub touched: bool,
 }
 
 impl Done {

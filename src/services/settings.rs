@@ -87,7 +87,7 @@ impl Sources<'_> {
         let world = PackageWorld {
             package: package.dir.clone(),
             catalogue: self.catalogue.clone(),
-            inventory: self.inventory.clone(),
+            inventory: Some(self.inventory.clone()),
         };
         let mut scope = base.in_world(Arc::new(world));
         scope.push(Layer::written(written(false)));
