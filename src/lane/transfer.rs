@@ -29,7 +29,7 @@ pub async fn upload(
     who: Option<&Become>,
     (destination, temporary, checksum): (&str, &str, &str),
     source: &mut (impl AsyncRead + Unpin),
-    spent: &dyn Fn(u64),
+    spent: &(dyn Fn(u64) + Sync),
 ) -> Result<Output, Trouble> {
     let (mut channel, _) = open(link, who, RECEIVE, &[destination, temporary, checksum], Wait::IfAsked, spent).await?;
     let Some(mut stdin) = channel.stdin.take() else {
@@ -74,7 +74,7 @@ pub async fn download(
     who: Option<&Become>,
     path: &str,
     to: &Path,
-    spent: &dyn Fn(u64),
+    spent: &(dyn Fn(u64) + Sync),
 ) -> Result<Output, Trouble> {
     let tell = |error: std::io::Error| Trouble::new(Cause::Local, format!("could not write {}: {error}", to.display()));
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -106,7 +106,7 @@ async fn open(
     script: &str,
     args: &[&str],
     wait: Wait,
-    spent: &dyn Fn(u64),
+    spent: &(dyn Fn(u64) + Sync),
 ) -> Result<(Channel, Vec<u8>), Trouble> {
     elevate::check(who)?;
     let token = frame::token()?;
