@@ -1,5 +1,6 @@
 //! What the integration tests share. Each test file uses a part of it.
 
+pub mod delay;
 pub mod sshd;
 
 /// Prints why a test was skipped; where everything has to be there (CI), that is a failure.
