@@ -1,7 +1,5 @@
 //! The lane over a real sshd on this machine: what goes wrong on the way to a host, and becoming another user.
 
-mod common;
-
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -9,13 +7,15 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::delay::Delay;
-use common::skip;
-use common::sshd::{Sshd, free_port, is_root, keygen, user};
 use provision::event::Cause;
 use provision::lane::{ActError, Become, BecomeMethod, Connections, Target, Trouble};
 use provision::plan::{Answer, Destination, Operation, Query, Script, Secret, Upload, Write};
 use tokio_util::sync::CancellationToken;
+
+use crate::common;
+use crate::common::delay::Delay;
+use crate::common::skip;
+use crate::common::sshd::{Sshd, free_port, is_root, keygen, user};
 
 fn sh(text: &str) -> Query {
     Query::Run(Script::new().operator(text))
@@ -95,7 +95,7 @@ async fn a_killed_program_leaves_nothing_that_needs_a_hand() {
     let runtime_dir = tempfile::tempdir().expect("directory");
     let held = |file: &str| runtime_dir.path().join(file);
     let mut child = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--ignored", "--exact", "the_program_that_is_killed"])
+        .args(["--ignored", "--exact", "ssh::the_program_that_is_killed"])
         .env("XDG_RUNTIME_DIR", runtime_dir.path())
         .env("PV_TEST_PORT", sshd.port.to_string())
         .env("PV_TEST_KEY", &sshd.key)
@@ -121,7 +121,7 @@ async fn a_killed_program_leaves_nothing_that_needs_a_hand() {
     }
     // the next run sweeps
     let again = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--ignored", "--exact", "the_program_that_is_killed"])
+        .args(["--ignored", "--exact", "ssh::the_program_that_is_killed"])
         .env("XDG_RUNTIME_DIR", runtime_dir.path())
         .stdout(Stdio::null())
         .status();

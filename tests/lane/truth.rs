@@ -1,21 +1,21 @@
 //! Every query and every operation, carried out by real shells: dash, bash and busybox ash (with busybox's programs).
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::skip;
-use common::sshd::is_root;
 use provision::event::Cause;
 use provision::lane::{ActError, Become, BecomeMethod, Connection, Connections, Dialect, Target};
 use provision::plan::{
     Answer, Destination, Expect, FileKind, FileStat, Operation, Output, Part, Query, Script, Secret, Upload, Write,
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::common;
+use crate::common::skip;
+use crate::common::sshd::is_root;
 
 /// A place for one shell's test.
 struct Ground {
@@ -95,11 +95,13 @@ fn sha256(path: &str) -> String {
     String::from_utf8_lossy(&output.stdout).trim_start_matches('\\')[..64].to_owned()
 }
 
+/// Script, rc, stdout, stderr (None: whatever).
+type Containment<'a> = (&'a str, i32, &'a [u8], Option<&'a [u8]>);
+
 #[tokio::test]
 async fn scripts_are_contained() {
     let big = format!("printf %s '{}' | wc -c", "x".repeat(300 << 10));
-    // script, rc, stdout, stderr (None: anything but nothing)
-    let table: Vec<(&str, i32, &[u8], Option<&[u8]>)> = vec![
+    let table: Vec<Containment> = vec![
         ("exit 7", 7, b"", Some(b"")),
         ("cd /; umask 000; A=1; export A; set -eu; trap 'echo bye' EXIT", 0, b"bye\n", Some(b"")),
         ("pwd | grep -c '^/$'; umask; echo ${A-unset}", 0, b"0\n0022\nunset\n", Some(b"")),
