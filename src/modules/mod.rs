@@ -22,6 +22,7 @@ mod edit;
 mod facts;
 mod file;
 mod firewall;
+mod http;
 mod net;
 mod observed;
 mod package;
@@ -138,6 +139,7 @@ const FAMILIES: &[&[Spec]] = &[
     facts::FAMILY,
     file::FAMILY,
     firewall::FAMILY,
+    http::FAMILY,
     net::FAMILY,
     package::FAMILY,
     repository::FAMILY,
