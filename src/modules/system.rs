@@ -318,25 +318,15 @@ impl Sysctl {
 
 #[cfg(test)]
 mod tests {
-    use crate::modules::testing::{calls, said};
+    use crate::modules::testing::{calls, file_stat, said};
     use crate::plan::{Answer, FileKind, FileStat};
     use serde_json::json;
 
     fn stat(kind: FileKind, target: Option<&str>) -> Answer {
         Answer::Stat(Some(FileStat {
-            kind,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            owner: "root".into(),
-            group: "root".into(),
-            size: 1,
-            mtime: 1,
-            inode: 1,
-            device: 1,
-            nlink: 1,
             target: target.map(str::to_owned),
             checksum: Some("c".into()),
+            ..file_stat(kind)
         }))
     }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::modules::testing::{build, calls, said};
+use crate::modules::testing::{build, calls, file_stat, said};
 
 fn answer(text: &str, rc: i32) -> Answer {
     Answer::Output(Output { rc, stdout: text.into(), stderr: b"curl: (7) Failed to connect\n".to_vec() })
@@ -66,23 +66,7 @@ fn nothing_secret_is_an_argument() {
 
 #[test]
 fn downloads() {
-    let stat = |kind| {
-        Answer::Stat(Some(FileStat {
-            kind,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            owner: "root".into(),
-            group: "root".into(),
-            size: 1,
-            mtime: 1,
-            inode: 1,
-            device: 1,
-            nlink: 1,
-            target: None,
-            checksum: None,
-        }))
-    };
+    let stat = |kind| Answer::Stat(Some(file_stat(kind)));
     let none = || Answer::Stat(None);
     let (file, directory) = (|| stat(FileKind::File), || stat(FileKind::Directory));
     let digest = "a".repeat(64);
