@@ -267,7 +267,9 @@ impl Module for Task {
     }
 
     fn plan(&self, observed: &Observed<'_>) -> Result<Plan, Failure> {
-        let found = |at| Ok(observed::output(observed.answers, at, "creates/removes")?.stdout_text().contains("yes"));
+        let found = |at| {
+            Ok::<_, Failure>(observed::output(observed.answers, at, "creates/removes")?.stdout_text().contains("yes"))
+        };
         if let Some(path) = &self.creates
             && found(0)?
         {

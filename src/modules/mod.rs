@@ -16,9 +16,20 @@ mod apt;
 pub mod args;
 mod attributes;
 mod command;
+mod compose;
+mod compose_state;
 mod copy;
 mod cron;
+mod docker;
+mod docker_container;
+mod docker_image_pull;
+mod docker_login;
+mod docker_network;
+mod docker_swarm;
+mod docker_volume;
+mod docker_wait;
 mod edit;
+pub mod env_file;
 mod facts;
 mod file;
 mod firewall;
@@ -146,6 +157,15 @@ const FAMILIES: &[&[Spec]] = &[
     stat::FAMILY,
     system::FAMILY,
     systemd::FAMILY,
+    // of containers
+    compose::FAMILY,
+    docker_container::FAMILY,
+    docker_image_pull::FAMILY,
+    docker_login::FAMILY,
+    docker_network::FAMILY,
+    docker_swarm::FAMILY,
+    docker_volume::FAMILY,
+    env_file::FAMILY,
 ];
 
 /// The module of this name, by any of its spellings.
