@@ -14,7 +14,7 @@
 //! | 2 | [`modules`] | pure: arguments + observed state → plan |
 //! | 2 | [`inventory`] | hosts, groups, patterns |
 //! | 1 | [`vars`], [`secrets`] | templates and scopes; age files and redaction |
-//! | 0 | [`plan`], [`event`], [`yaml`], [`error`] | the vocabulary |
+//! | 0 | [`plan`], [`event`], [`yaml`], [`shipped`], [`error`] | the vocabulary, and the files that the binary carries |
 //!
 //! What holds everywhere:
 //! - Modules never see the lane; they share [`plan`]. Reports never see the engine; they share [`event`].
@@ -37,5 +37,6 @@ pub mod playbook;
 pub mod report;
 pub mod secrets;
 pub mod services;
+pub mod shipped;
 pub mod vars;
 pub mod yaml;

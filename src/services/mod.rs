@@ -1,1 +1,40 @@
-//! Stub.
+//! Registry packages and a client's settings become what the engine deploys.
+//!
+//! [`Catalogue`] reads the packages, [`settings`] resolves a service's settings on a host, [`render`] makes the
+//! stack, [`Rollout`] puts a whole fleet's selection together before anything is touched. How a service is then
+//! brought up is a playbook (`playbooks/services/deploy.yml`), not code. No service has a name here.
+
+pub mod catalogue;
+pub mod lint;
+pub mod manifest;
+pub mod render;
+pub mod rollout;
+pub mod settings;
+
+pub use catalogue::{Catalogue, Package};
+pub use rollout::{HostServices, Rollout, Selection};
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::plan::{Failure, Object};
+use crate::vars::Scope;
+
+/// One service to be deployed on one host: a task file with its variables.
+#[derive(Clone, Debug)]
+pub struct ServiceDeploy {
+    pub service: String,
+    pub version: String,
+    pub url: Option<String>,
+    /// One variable, `service`, whose values are data: never templated again. `service.requires` lists the services of
+    /// this host without which this one is not tried.
+    pub vars: Object,
+    pub tasks_file: PathBuf,
+}
+
+/// What the engine asks when it meets `include_services`.
+pub trait Services: Send + Sync {
+    /// The host's services in the order of their deployment.
+    fn expand(&self, host: &str, selection: &Value, scope: &Scope) -> Result<Vec<ServiceDeploy>, Failure>;
+}

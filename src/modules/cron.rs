@@ -1,0 +1,3 @@
+//! Jobs of cron.
+
+pub const FAMILY: &[super::Spec] = &[];

@@ -1,0 +1,3 @@
+//! What is known about a host.
+
+pub const FAMILY: &[super::Spec] = &[];

@@ -1,0 +1,3 @@
+//! The uncomplicated firewall.
+
+pub const FAMILY: &[super::Spec] = &[];

@@ -1,0 +1,3 @@
+//! Looking at the network from the host.
+
+pub const FAMILY: &[super::Spec] = &[];

@@ -1,0 +1,3 @@
+//! Package sources and downloads.
+
+pub const FAMILY: &[super::Spec] = &[];

@@ -1,0 +1,3 @@
+//! Host name, time zone, kernel settings.
+
+pub const FAMILY: &[super::Spec] = &[];

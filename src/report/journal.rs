@@ -1,0 +1,159 @@
+//! `runs/<id>/events.jsonl`: every event as a line, written at once, so that the journal of a killed run is complete up
+//! to the kill. Reading tolerates a last line that was cut.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::{Reporter, Tally};
+use crate::error::{Error, Result};
+use crate::event::Event;
+
+/// Writes a run's events.
+pub struct Journal {
+    file: File,
+    /// The first write that failed; said once at the end.
+    failed: Option<std::io::Error>,
+}
+
+/// A folder name that sorts by time: `20261123-120342-7f3a`.
+pub fn new_run_id() -> String {
+    let now = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC);
+    let salt = uuid_like();
+    format!("{}-{salt:04x}", now.strftime("%Y%m%d-%H%M%S"))
+}
+
+fn uuid_like() -> u16 {
+    let mut bytes = [0; 2];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u16::from_le_bytes(bytes),
+        Err(_) => std::process::id() as u16,
+    }
+}
+
+impl Journal {
+    /// Opens `runs/<id>/events.jsonl` for this user alone.
+    pub fn create(runs: &Path, id: &str) -> Result<Journal> {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        let folder = runs.join(id);
+        let trouble = |error: std::io::Error| {
+            Error::new(format!("cannot write the journal in `{}`: {error}", folder.display()))
+                .hint("choose another folder with --runs-dir")
+        };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(trouble)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(folder.join("events.jsonl"))
+            .map_err(trouble)?;
+        Ok(Journal { file, failed: None })
+    }
+}
+
+impl Reporter for Journal {
+    fn event(&mut self, event: &Event) {
+        if self.failed.is_some() {
+            return;
+        }
+        let written = serde_json::to_vec(event).map_err(std::io::Error::from).and_then(|mut line| {
+            line.push(b'\n');
+            self.file.write_all(&line)
+        });
+        self.failed = written.err();
+    }
+
+    fn finish(&mut self) {
+        if let Some(error) = &self.failed {
+            tracing::error!("the journal is incomplete: {error}");
+            eprintln!("provision: the journal of this run is incomplete: {error}");
+        } else if let Err(error) = self.file.sync_data() {
+            tracing::warn!("journal: {error}");
+        }
+    }
+}
+
+/// The ids of all runs, oldest first.
+pub fn list(runs: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(runs) else { return Vec::new() };
+    let mut ids: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().join("events.jsonl").is_file())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    ids.sort();
+    ids
+}
+
+/// A run's events.
+pub fn read(runs: &Path, id: &str) -> Result<Vec<Event>> {
+    let path: PathBuf = runs.join(id).join("events.jsonl");
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        let ids = list(runs);
+        Error::new(format!("there is no run `{id}` in `{}`: {error}", runs.display()))
+            .did_you_mean(id, ids.iter().map(String::as_str))
+    })?;
+    let lines: Vec<&str> = text.lines().collect();
+    let mut events = Vec::with_capacity(lines.len());
+    for (index, line) in lines.iter().enumerate() {
+        match serde_json::from_str(line) {
+            Ok(event) => events.push(event),
+            Err(_) if index + 1 == lines.len() => {}
+            Err(error) => {
+                let place = crate::error::Place::new(path.clone(), index + 1, 0);
+                return Err(Error { place: Some(place), ..Error::new(format!("not an event: {error}")) });
+            }
+        }
+    }
+    Ok(events)
+}
+
+/// The hosts that failed in the last run, for the pattern `@failed`.
+pub fn last_failed(runs: &Path) -> Vec<String> {
+    let last = list(runs).into_iter().rev().filter_map(|id| read(runs, &id).ok()).map(|events| Tally::of(&events));
+    last.into_iter()
+        .find(|tally| tally.hosts.iter().any(|_| true))
+        .map(|tally| tally.failed_hosts())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Counts, Kind, RunStatus};
+
+    fn event(seq: u64, kind: Kind) -> Event {
+        Event { at: "2026-11-23T12:00:00.000Z".to_owned(), run: "r".to_owned(), seq, kind }
+    }
+
+    #[test]
+    fn a_cut_journal_is_read_up_to_the_cut_and_says_who_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(dir.path(), "20260101-000000-0001").unwrap();
+        let hosts = vec!["a".to_owned(), "b".to_owned()];
+        journal.event(&event(
+            1,
+            Kind::RunStarted {
+                version: String::new(),
+                command: vec![],
+                hosts,
+                check: false,
+                user: String::new(),
+                inventory: String::new(),
+            },
+        ));
+        journal.event(&event(
+            2,
+            Kind::HostFinished { host: "b".to_owned(), counts: Counts { failed: 1, ..Counts::default() } },
+        ));
+        journal.event(&event(3, Kind::RunFinished { status: RunStatus::Failed, exit_code: 1, took_ms: 5 }));
+        journal.finish();
+        let path = dir.path().join("20260101-000000-0001/events.jsonl");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, &text[..text.len() - 20]).unwrap();
+        let events = read(dir.path(), "20260101-000000-0001").unwrap();
+        assert_eq!(events.len(), 2);
+        assert_eq!(Tally::of(&events).status_word(), "killed");
+        assert_eq!(last_failed(dir.path()), ["b"]);
+    }
+}

@@ -1,0 +1,306 @@
+//! `manifest.json`: what a registry package says about its service. The format starts from seed s0, whose example
+//! parses byte for byte, and adds optional fields only.
+//!
+//! Nothing here is templated; strings that may hold `{{ … }}` are rendered in [`super::settings`] and
+//! [`super::render`].
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One package's `manifest.json`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// For editors.
+    #[serde(rename = "$schema", default)]
+    pub schema: Option<String>,
+    /// `[a-z0-9][a-z0-9_-]*`, the folder's name.
+    pub id: String,
+    pub name: String,
+    #[serde(default)]
+    pub category: String,
+    #[serde(default)]
+    pub description: String,
+    /// The image tag that templates use as `{{ version }}`.
+    #[serde(default = "latest")]
+    pub version: String,
+    /// A file of `_defaults/` (without `.yml`) that lies under the stack.
+    #[serde(default = "stack_base")]
+    pub extends: Option<String>,
+    /// Capabilities that dependencies of other packages may name instead of the id.
+    #[serde(default)]
+    pub provides: Vec<String>,
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// Below `deploy_root`; `services/<id>` if not given.
+    #[serde(default)]
+    pub root: Option<String>,
+    #[serde(default)]
+    pub dependencies: Vec<Dependency>,
+    #[serde(default)]
+    pub databases: Vec<Database>,
+    #[serde(default)]
+    pub variables: Vec<Variable>,
+    #[serde(default)]
+    pub secrets: Vec<SecretSpec>,
+    #[serde(default)]
+    pub network: Option<NetworkPrompt>,
+    /// Created before the stack, external in it.
+    #[serde(default)]
+    pub networks: Vec<Network>,
+    #[serde(default)]
+    pub directories: Vec<Directory>,
+    #[serde(default)]
+    pub files: Vec<File>,
+    #[serde(default)]
+    pub health: Health,
+    #[serde(default)]
+    pub jobs: Vec<Job>,
+    #[serde(default)]
+    pub urls: Vec<Url>,
+    #[serde(default)]
+    pub requirements: Requirements,
+    #[serde(default)]
+    pub manual_steps: Vec<String>,
+    /// What dependents may read as `exports.<id>.<KEY>`; values are templates over this service's settings.
+    #[serde(default)]
+    pub exports: Map<String, Value>,
+    /// What is worth keeping, for backups and for people.
+    #[serde(default)]
+    pub data: Vec<Data>,
+}
+
+fn latest() -> String {
+    "latest".to_owned()
+}
+
+fn stack_base() -> Option<String> {
+    Some("stack-base".to_owned())
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dependency {
+    /// Another package's id, or something a package provides.
+    pub service: String,
+    /// false: only ordered after it if it is there.
+    #[serde(default = "yes")]
+    pub required: bool,
+    /// Run on the host; rc 0 means that the dependency is met without deploying it.
+    #[serde(default)]
+    pub check_command: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// postgres, pgvector, mysql or mariadb.
+    #[serde(rename = "type")]
+    pub engine: String,
+    pub db_name_var: String,
+    pub user_var: String,
+    pub password_var: String,
+    #[serde(default)]
+    pub extensions: Vec<String>,
+    /// The compose service of this stack that holds the server; none: the dependency that provides the engine.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// Setting that holds the server's administrator and its password.
+    #[serde(default)]
+    pub admin_user_var: Option<String>,
+    #[serde(default)]
+    pub admin_password_var: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variable {
+    pub key: String,
+    #[serde(default)]
+    pub prompt: String,
+    #[serde(default)]
+    pub required: bool,
+    #[serde(default)]
+    pub validation: Option<Value>,
+    /// A value or a template over the host's variables and the other settings.
+    #[serde(default)]
+    pub default: Option<Value>,
+    #[serde(default)]
+    pub help: Option<String>,
+    /// The operator's own secret (an API key): never generated, kept like one.
+    #[serde(default)]
+    pub secret: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretSpec {
+    pub key: String,
+    /// Bytes for hex and base64, characters for the others.
+    #[serde(default = "thirty_two")]
+    pub length: usize,
+    #[serde(rename = "type", default = "base64url")]
+    pub kind: String,
+}
+
+fn thirty_two() -> usize {
+    32
+}
+
+fn base64url() -> String {
+    "base64url".to_owned()
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkPrompt {
+    #[serde(default)]
+    pub use_custom: bool,
+    #[serde(default)]
+    pub prompt_if_missing: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    pub name: String,
+    #[serde(default)]
+    pub internal: bool,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// Below the service's root.
+    pub path: String,
+    #[serde(default)]
+    pub owner: Option<String>,
+    #[serde(default)]
+    pub group: Option<String>,
+    #[serde(default)]
+    pub mode: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// In the package's folder.
+    pub src: String,
+    /// Below the service's root.
+    pub dest: String,
+    #[serde(default)]
+    pub mode: Option<String>,
+    #[serde(default)]
+    pub owner: Option<String>,
+    #[serde(default)]
+    pub group: Option<String>,
+    #[serde(default)]
+    pub template: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// Seconds until every container must be healthy or done.
+    pub timeout: u64,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        // seed s1: 120 s
+        Health { timeout: 120 }
+    }
+}
+
+/// Work inside a container after the stack is healthy, with a check that makes it idempotent.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    pub name: String,
+    /// The stack's service in whose container it runs.
+    pub service: String,
+    /// A script of the package; rc 0 means that there is nothing to do.
+    pub check: String,
+    /// A script of the package.
+    pub run: String,
+    /// Settings exported to both, over standard input.
+    #[serde(default)]
+    pub env: Vec<String>,
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Seconds.
+    #[serde(default = "ten_minutes")]
+    pub timeout: u64,
+}
+
+fn ten_minutes() -> u64 {
+    600
+}
+
+/// Looked at from the operator's side when everything is up.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Url {
+    #[serde(default)]
+    pub name: String,
+    pub url: String,
+    #[serde(default = "ok_status")]
+    pub status: Vec<u16>,
+    /// Must be found in the body.
+    #[serde(default)]
+    pub contains: Option<String>,
+    /// Seconds.
+    #[serde(default = "two_minutes")]
+    pub timeout: u64,
+}
+
+fn ok_status() -> Vec<u16> {
+    vec![200]
+}
+
+fn two_minutes() -> u64 {
+    120
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Requirements {
+    #[serde(default)]
+    pub cpu: Option<f64>,
+    #[serde(default)]
+    pub ram_mb: Option<u64>,
+    #[serde(default)]
+    pub disk_gb: Option<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    pub path: String,
+    #[serde(default)]
+    pub class: String,
+    #[serde(default)]
+    pub owner: Option<String>,
+    #[serde(default)]
+    pub backup: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seed_example_parses() {
+        let seed = include_str!("../../tests/fixtures/seed-s0-manifest.json");
+        let manifest: Manifest = serde_json::from_str(seed).unwrap();
+        assert_eq!(manifest.id, "chatwoot");
+        assert_eq!(manifest.dependencies[0].check_command.as_deref(), Some("docker ps | grep postgres"));
+        assert_eq!(manifest.secrets[0].length, 32);
+        assert_eq!(manifest.secrets[0].kind, "hex");
+        assert!(manifest.network.as_ref().is_some_and(|network| network.use_custom));
+    }
+}

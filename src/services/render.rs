@@ -1,0 +1,350 @@
+//! A package and its settings become what the deploy playbook works on: the stack's text, the environment, folders,
+//! files, jobs and URLs. A pure function: the same input gives the same bytes.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::catalogue::{Catalogue, Package, hex};
+use super::settings::Settings;
+use crate::error::{Error, Place, Result};
+use crate::plan::{Object, quote};
+use crate::shipped;
+use crate::vars::{Fault, Scope};
+
+/// A service ready to be deployed on a host.
+#[derive(Clone)]
+pub struct Rendered {
+    pub id: String,
+    pub version: String,
+    /// The variable `service` of the deploy playbook.
+    pub vars: Object,
+    /// SHA-256 over the stack, the environment and the files.
+    pub digest: String,
+    /// The first URL, for the matrix.
+    pub url: Option<String>,
+    pub requires: Vec<String>,
+}
+
+/// What is common to all services of a host.
+#[derive(Clone, Debug)]
+pub struct HostPlace {
+    pub host: String,
+    pub runtime: String,
+    pub deploy_root: String,
+}
+
+/// Variables that every template of a package may use besides its settings.
+pub fn deploy_vars(package: &Package, host: &HostPlace, version: &str) -> Object {
+    let root = root(package, host);
+    let project = format!("versatile-{}", package.id);
+    let vars = json!({
+        "service_id": package.id,
+        "version": version,
+        "project": project,
+        "stack_name": project,
+        "root": root,
+        "data": format!("{root}/data"),
+        "deploy_root": host.deploy_root,
+        "runtime": host.runtime,
+    });
+    vars.as_object().cloned().unwrap_or_default()
+}
+
+/// The stack as it would be for an imagined host on which every setting has a made-up value; for lint.
+pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result<Value> {
+    let host = HostPlace { host: "sample".to_owned(), runtime: runtime.to_owned(), deploy_root: "/opt/sample".to_owned() };
+    let mut vars = deploy_vars(package, &host, &package.manifest.version);
+    for (key, value) in [("docker_network", "web"), ("tls", "acme"), ("timezone", "UTC"), ("domain", "sample.example"), ("inventory_hostname", "sample")] {
+        vars.insert(key.to_owned(), Value::from(value));
+    }
+    let declared = package.manifest.variables.iter().map(|v| (v.key.clone(), v.default.clone().unwrap_or(Value::from("sample"))));
+    let secrets = package.manifest.secrets.iter().map(|secret| (secret.key.clone(), Value::from("sample")));
+    let databases = package.manifest.databases.iter().flat_map(|d| [&d.db_name_var, &d.user_var, &d.password_var]).map(|key| (key.clone(), Value::from("sample")));
+    let examples = package.defaults.iter().map(|(key, default)| (key.clone(), Value::from(default.value.clone())));
+    for (key, value) in declared.chain(secrets).chain(databases).chain(examples) {
+        vars.entry(key).or_insert(value);
+    }
+    let mut scope = Scope::new(std::sync::Arc::new(super::settings::PackageWorld::alone(catalogue, package)));
+    scope.push(crate::vars::Layer::written(vars));
+    stack(catalogue, package, &host, &scope, &format!("versatile-{}", package.id))
+}
+
+fn root(package: &Package, host: &HostPlace) -> String {
+    let below = package.manifest.root.clone().unwrap_or_else(|| format!("services/{}", package.id));
+    format!("{}/{below}", host.deploy_root.trim_end_matches('/'))
+}
+
+/// Renders everything of one service.
+pub fn render(
+    catalogue: &Catalogue,
+    package: &Package,
+    host: &HostPlace,
+    version: &str,
+    settings: &Settings,
+    requires: Vec<String>,
+) -> Result<Rendered> {
+    let manifest = &package.manifest;
+    let scope = &settings.scope;
+    let root = root(package, host);
+    let project = format!("versatile-{}", package.id);
+    let text = |template: &str| render_text(scope, template, package);
+    let stack = stack_text(package, &stack(catalogue, package, host, scope, &project)?);
+    let env: Object =
+        settings.values.iter().map(|(key, setting)| (key.clone(), Value::from(setting.value.clone()))).collect();
+
+    let mut files = Vec::new();
+    for file in &manifest.files {
+        let content = package.read(&file.src)?;
+        let content = if file.template {
+            let path = package.dir.join(&file.src);
+            scope.text(&content, &path).map_err(|fault| template_error(fault, &path))?
+        } else {
+            content
+        };
+        files.push(json!({
+            "dest": format!("{root}/{}", file.dest),
+            "content": content,
+            "mode": file.mode.clone().unwrap_or_else(|| "0644".to_owned()),
+            "owner": file.owner, "group": file.group,
+        }));
+    }
+    let mut networks = Vec::new();
+    for network in &manifest.networks {
+        networks.push(json!({"name": text(&network.name)?, "internal": network.internal}));
+    }
+    let mut urls = Vec::new();
+    for url in &manifest.urls {
+        let contains = url.contains.as_deref().map(text).transpose()?;
+        urls.push(json!({
+            "name": if url.name.is_empty() { manifest.name.clone() } else { url.name.clone() },
+            "url": text(&url.url)?, "status": url.status, "contains": contains, "timeout": url.timeout,
+        }));
+    }
+    let mut jobs = Vec::new();
+    for job in &manifest.jobs {
+        let exports = exports(package, &job.name, &job.env, &env)?;
+        jobs.push(json!({
+            "name": job.name, "service": job.service, "user": job.user, "timeout": job.timeout,
+            "check": script(&exports, &package.read(&job.check)?),
+            "run": script(&exports, &package.read(&job.run)?),
+        }));
+    }
+    let mut databases = Vec::new();
+    for database in &manifest.databases {
+        let value = |key: &str| env.get(key).cloned().unwrap_or(Value::Null);
+        let server = database.service.clone().map(|service| (project.clone(), service));
+        let (db_project, db_service) = server.unwrap_or_else(|| {
+            let provider =
+                catalogue.resolve(&database.engine, &requires).map_or(database.engine.clone(), |p| p.id.clone());
+            (format!("versatile-{provider}"), provider)
+        });
+        databases.push(json!({
+            "engine": database.engine, "project": db_project, "service": db_service,
+            "name": value(&database.db_name_var), "user": value(&database.user_var),
+            "password": value(&database.password_var), "extensions": database.extensions,
+            "admin_user": database.admin_user_var.as_deref().map(value),
+            "admin_password": database.admin_password_var.as_deref().map(value),
+            // a server in this stack can only be asked after the stack is up; a shared one before
+            "own": database.service.is_some(),
+        }));
+    }
+    let steps = manifest.manual_steps.iter().map(|step| text(step)).collect::<Result<Vec<_>>>()?;
+    let directories: Vec<Value> = manifest
+        .directories
+        .iter()
+        .map(|d| json!({"path": format!("{root}/{}", d.path), "owner": d.owner, "group": d.group, "mode": d.mode}))
+        .collect();
+    let digest = digest(&stack, &env, &files);
+    let url = urls.first().and_then(|url| url["url"].as_str()).map(origin_of);
+    let service = json!({
+        "id": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
+        "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files,
+        "databases": databases, "jobs": jobs, "urls": urls, "health_timeout": manifest.health.timeout,
+        "requires": requires, "manual_steps": steps,
+        "dependency_checks": manifest.dependencies.iter().filter_map(|d| d.check_command.as_ref().map(|command| json!({"service": d.service, "required": d.required, "command": command}))).collect::<Vec<_>>(),
+        "record": {"service": package.id, "version": version, "digest": digest, "project": project, "root": root,
+                   "runtime": host.runtime, "urls": urls, "package": package.hash()},
+    });
+    let vars = Map::from_iter([("service".to_owned(), service)]);
+    Ok(Rendered { id: package.id.clone(), version: version.to_owned(), vars, digest, url, requires })
+}
+
+/// The stack as it is written to the host.
+fn stack_text(package: &Package, stack: &Value) -> String {
+    format!(
+        "# Rendered by provision from the package `{}`; edit the package or the client's settings instead.\n{}",
+        package.id,
+        crate::yaml::emit(stack)
+    )
+}
+
+/// The rendered template over its base.
+fn stack(
+    catalogue: &Catalogue,
+    package: &Package,
+    host: &HostPlace,
+    scope: &Scope,
+    project: &str,
+) -> Result<Value> {
+    let path = package.stack_template(&host.runtime);
+    let mut stack = stack_value(scope, &path)?;
+    if let Some(name) = &package.manifest.extends
+        && let Some(base) = catalogue.base(&format!("{name}.yml"))
+    {
+        stack = lay_under(stack_value(scope, &base)?, stack);
+    }
+    if host.runtime == "compose"
+        && let Value::Object(map) = &mut stack
+    {
+        map.shift_insert(0, "name".to_owned(), Value::from(project));
+    }
+    Ok(stack)
+}
+
+fn stack_value(scope: &Scope, path: &Path) -> Result<Value> {
+    let template = shipped::read_to_string(path).map_err(|error| {
+        Error::at(&Place::file(path.to_owned()), format!("cannot read the stack template: {error}"))
+    })?;
+    let text = scope.text(&template, path).map_err(|fault| template_error(fault, path))?;
+    serde_yaml::from_str::<Option<Value>>(&text).map(|value| value.unwrap_or_else(|| json!({}))).map_err(|error| {
+        let line = error.location().map_or(0, |location| location.line());
+        let source = text.lines().nth(line.saturating_sub(1)).unwrap_or_default().to_owned();
+        Error {
+            source_line: Some(source),
+            place: Some(Place::new(path.to_owned(), line, 0)),
+            ..Error::new(format!("the rendered stack is not YAML: {error}"))
+        }
+        .hint("the line is counted in the rendered text")
+    })
+}
+
+/// Deep merge with `top` winning: mappings merge, everything else replaces. The key `*` in the base's `services` lies
+/// under every service of the stack.
+fn lay_under(mut base: Value, top: Value) -> Value {
+    let star = base.get_mut("services").and_then(Value::as_object_mut).and_then(|services| services.shift_remove("*"));
+    let mut merged = merge(base, top);
+    if let (Some(star), Some(services)) = (star, merged.get_mut("services").and_then(Value::as_object_mut)) {
+        for service in services.values_mut() {
+            *service = merge(star.clone(), service.take());
+        }
+    }
+    merged
+}
+
+fn merge(base: Value, top: Value) -> Value {
+    match (base, top) {
+        (Value::Object(mut base), Value::Object(top)) => {
+            for (key, value) in top {
+                let merged = match base.shift_remove(&key) {
+                    Some(under) => merge(under, value),
+                    None => value,
+                };
+                base.insert(key, merged);
+            }
+            Value::Object(base)
+        }
+        (base, Value::Null) => base,
+        (_, top) => top,
+    }
+}
+
+/// `KEY='value'` lines in front of a job's script. The group makes the shell read all of it before it runs anything,
+/// so that no command of the script can eat the rest from standard input.
+fn script(exports: &str, body: &str) -> String {
+    format!("{exports}{{\n{body}\n}} </dev/null\n")
+}
+
+fn exports(package: &Package, job: &str, keys: &[String], env: &Object) -> Result<String> {
+    let mut text = String::new();
+    for key in keys {
+        let value = env.get(key).and_then(Value::as_str).ok_or_else(|| {
+            Error {
+                place: Some(package.place()),
+                ..Error::new(format!("job `{job}` wants `{key}`, which is no setting of `{}`", package.id))
+            }
+            .did_you_mean(key, env.keys().map(String::as_str))
+        })?;
+        text.push_str(&format!("{key}={}; export {key}\n", quote(value)));
+    }
+    Ok(text)
+}
+
+fn render_text(scope: &Scope, template: &str, package: &Package) -> Result<String> {
+    let rendered = scope.value(&Value::from(template)).map_err(|fault| fault.at(&package.place()))?;
+    Ok(match rendered {
+        Value::String(text) => text,
+        Value::Null => String::new(),
+        other => other.to_string(),
+    })
+}
+
+/// A fault inside a template file: template:line, the variable, what to do.
+pub(super) fn template_error(fault: Fault, path: &Path) -> Error {
+    let line = fault.line.unwrap_or(0);
+    let mut error = Error { place: Some(Place::new(path.to_owned(), line, 0)), ..Error::new(fault.text) };
+    error.source_line =
+        shipped::read_to_string(path).ok().and_then(|text| text.lines().nth(line.checked_sub(1)?).map(str::to_owned));
+    error.hint = fault.hint.or_else(|| {
+        fault.undefined.map(|name| {
+            format!("declare `{name}` in the package's manifest or .env.example, or define it for the host")
+        })
+    });
+    error
+}
+
+fn digest(stack: &str, env: &Object, files: &[Value]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(stack.as_bytes());
+    for (key, value) in env {
+        hash.update(format!("\0{key}={value}").as_bytes());
+    }
+    for file in files {
+        hash.update(format!("\0{file}").as_bytes());
+    }
+    hex(&hash.finalize())
+}
+
+/// `https://x.example` of `https://x.example/api/ping?y`.
+fn origin_of(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.split(['/', '?']).next().unwrap_or_default()),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_base_lies_under_the_stack_and_the_star_under_every_service() {
+        let base = json!({"networks": {"web": {"external": true}}, "services": {"*": {"restart": "always", "deploy": {"a": 1}}}});
+        let top = json!({"services": {"x": {"image": "i", "deploy": {"b": 2}}, "once": {"restart": "no"}}});
+        assert_eq!(
+            lay_under(base, top),
+            json!({
+                "networks": {"web": {"external": true}},
+                "services": {
+                    "x": {"restart": "always", "deploy": {"a": 1, "b": 2}, "image": "i"},
+                    "once": {"restart": "no", "deploy": {"a": 1}},
+                }
+            })
+        );
+    }
+
+    #[test]
+    fn a_job_cannot_eat_its_own_script() {
+        let text = script("A='x y'; export A\n", "cat >/dev/null\nprintf %s \"$A\"\nexit 3");
+        let mut child = std::process::Command::new("sh")
+            .arg("-s")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(3), b"x y".as_slice()));
+    }
+}

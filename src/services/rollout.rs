@@ -1,0 +1,223 @@
+//! A fleet's selection, resolved and rendered completely before the first connection: whatever is missing or wrong
+//! on any host is said at once, and nothing has been touched.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::render::{self, HostPlace, Rendered};
+use super::settings::{self, Settings, Sources};
+use super::{ServiceDeploy, Services};
+use crate::error::{Error, Place, Result};
+use crate::inventory::Inventory;
+use crate::plan::{Failure, Object};
+use crate::secrets::Identities;
+use crate::vars::Scope;
+
+/// Which services to deploy.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Ids or aliases; none: what each host declares under `services`.
+    pub services: Option<Vec<String>>,
+    /// false: only the named ones, not what they depend on.
+    pub with_dependencies: bool,
+}
+
+/// One host's services in the order of their deployment.
+pub struct HostServices {
+    pub host: String,
+    pub services: Vec<Rendered>,
+    settings: IndexMap<String, Settings>,
+}
+
+/// Everything that will be deployed, on every host.
+pub struct Rollout {
+    /// Where the playbook that deploys a service is.
+    pub tasks_file: std::path::PathBuf,
+    pub hosts: IndexMap<String, HostServices>,
+}
+
+impl Rollout {
+    /// Resolves and renders the selection for all hosts, collecting every mistake of every host.
+    pub fn prepare(
+        sources: &Sources<'_>,
+        hosts: &[String],
+        selection: &Selection,
+        tasks_file: std::path::PathBuf,
+    ) -> Result<Rollout> {
+        let (mut prepared, mut errors) = (IndexMap::new(), Vec::new());
+        for host in hosts {
+            match prepare_host(sources, host, selection) {
+                Ok(services) => {
+                    prepared.insert(host.clone(), services);
+                }
+                Err(error) => errors.extend(flatten(error)),
+            }
+        }
+        // the same mistake in a package or group is one mistake, however many hosts it meets
+        let mut seen = std::collections::HashSet::new();
+        errors.retain(|error| seen.insert(error.to_string()));
+        match Error::all(errors) {
+            Some(error) => Err(error),
+            None => Ok(Rollout { hosts: prepared, tasks_file }),
+        }
+    }
+
+    /// Writes the secrets that were generated into the hosts' age files; gives back `host/service` of each.
+    pub fn store_secrets(&self, inventory: &Inventory, identities: &Identities) -> Result<Vec<String>> {
+        let mut written = Vec::new();
+        for host in self.hosts.values() {
+            for (service, settings) in &host.settings {
+                if settings::store(inventory, identities, &host.host, service, settings)? {
+                    written.push(format!("{}/{service}", host.host));
+                }
+            }
+        }
+        Ok(written)
+    }
+}
+
+impl HostServices {
+    pub fn settings(&self, service: &str) -> Option<&Settings> {
+        self.settings.get(service)
+    }
+}
+
+impl Services for Rollout {
+    fn expand(&self, host: &str, _: &Value, _: &Scope) -> std::result::Result<Vec<ServiceDeploy>, Failure> {
+        let services = self.hosts.get(host).map(|host| host.services.as_slice()).unwrap_or_default();
+        Ok(services
+            .iter()
+            .map(|service| ServiceDeploy {
+                service: service.id.clone(),
+                version: service.version.clone(),
+                url: service.url.clone(),
+                vars: service.vars.clone(),
+                tasks_file: self.tasks_file.clone(),
+            })
+            .collect())
+    }
+}
+
+fn flatten(mut error: Error) -> Vec<Error> {
+    let also = std::mem::take(&mut error.also);
+    std::iter::once(error).chain(also).collect()
+}
+
+fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Result<HostServices> {
+    let catalogue = sources.catalogue;
+    let base = settings::host_scope(sources.inventory, host, sources.extra_vars);
+    let declared = declared_services(sources.inventory, host)?;
+    let chosen = match &selection.services {
+        Some(services) if services.iter().any(|service| service == "all") => declared.clone().unwrap_or_default(),
+        Some(services) => services.clone(),
+        None => declared.clone().ok_or_else(|| {
+            Error::new(format!("host `{host}` declares no services")).hint(format!(
+                "add `services: [{}]` to host_vars/{host}.yml, or name them with --services",
+                catalogue.ids().take(3).collect::<Vec<_>>().join(", ")
+            ))
+        })?,
+    };
+    let order = catalogue.order(&chosen, selection.with_dependencies)?;
+    let place = HostPlace {
+        host: host.to_owned(),
+        runtime: text_var(&base, "runtime", "compose", host)?,
+        deploy_root: text_var(&base, "deploy_root", "/opt/ATS/VersatileHub", host)?,
+    };
+    if !["compose", "swarm"].contains(&place.runtime.as_str()) {
+        return Err(
+            Error::new(format!("host `{host}`: unknown runtime `{}`", place.runtime)).hint("it is compose or swarm")
+        );
+    }
+    let (mut services, mut settings, mut errors) = (Vec::new(), IndexMap::new(), Vec::new());
+    let mut exports = Object::new();
+    for id in &order {
+        let package = catalogue.get(id)?;
+        let version = pinned_version(&base, id, host)?.unwrap_or_else(|| package.manifest.version.clone());
+        let mut scope = base.clone();
+        scope.push(crate::vars::Layer::written(defaults()));
+        // the host's own variables win over the defaults of the suite
+        let mut scope_vars = Object::new();
+        for name in defaults().keys() {
+            if let Some(value) = base.get(name).map_err(|fault| host_fault(host, fault))? {
+                scope_vars.insert(name.clone(), value);
+            }
+        }
+        scope_vars.extend(render::deploy_vars(package, &place, &version));
+        scope_vars.insert("exports".to_owned(), Value::Object(exports.clone()));
+        scope.push(crate::vars::Layer::raw(scope_vars));
+        let requires: Vec<String> = package
+            .manifest
+            .dependencies
+            .iter()
+            .filter_map(|dependency| catalogue.resolve(&dependency.service, &order))
+            .map(|provider| provider.id.clone())
+            .filter(|provider| order.contains(provider))
+            .collect();
+        let rendered = sources.resolve(host, package, &scope).and_then(|resolved| {
+            let rendered = render::render(catalogue, package, &place, &version, &resolved, requires)?;
+            let exported = resolved
+                .scope
+                .value(&Value::Object(package.manifest.exports.clone()))
+                .map_err(|fault| fault.at(&package.place()))?;
+            Ok((resolved, rendered, exported))
+        });
+        match rendered {
+            Ok((resolved, rendered, exported)) => {
+                exports.insert(id.clone(), exported);
+                settings.insert(id.clone(), resolved);
+                services.push(rendered);
+            }
+            Err(error) => errors.extend(flatten(error)),
+        }
+    }
+    match Error::all(errors) {
+        Some(error) => Err(error),
+        None => Ok(HostServices { host: host.to_owned(), services, settings }),
+    }
+}
+
+/// Variables that packages may count on even if no inventory sets them.
+fn defaults() -> Object {
+    let values =
+        [("docker_network", Value::from("web")), ("tls", Value::from("acme")), ("timezone", Value::from("UTC"))];
+    values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// The host's `services:` list; an inventory layer that names it replaces the one below.
+pub fn declared_services(inventory: &Arc<Inventory>, host: &str) -> Result<Option<Vec<String>>> {
+    let mut found: Option<(Value, Option<Place>)> = None;
+    for layer in inventory.layers(host) {
+        if let Some(value) = layer.vars.get("services") {
+            found = Some((value.clone(), layer.places.get("services").cloned()));
+        }
+    }
+    let Some((value, place)) = found else { return Ok(None) };
+    let wrong = || match &place {
+        Some(place) => Error::at(place, "`services` must be a list of service names"),
+        None => Error::new("`services` must be a list of service names"),
+    };
+    let items = value.as_array().ok_or_else(wrong)?;
+    items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect::<Result<_>>().map(Some)
+}
+
+/// `versions: {hub: v15.1.0}` of the host pins a service to another version than the package's.
+fn pinned_version(scope: &Scope, id: &str, host: &str) -> Result<Option<String>> {
+    let versions = scope.get("versions").map_err(|fault| host_fault(host, fault))?;
+    Ok(versions.as_ref().and_then(|all| all.get(id)).and_then(Value::as_str).map(str::to_owned))
+}
+
+fn text_var(scope: &Scope, name: &str, default: &str, host: &str) -> Result<String> {
+    match scope.get(name).map_err(|fault| host_fault(host, fault))? {
+        None | Some(Value::Null) => Ok(default.to_owned()),
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(Error::new(format!("host `{host}`: `{name}` must be text"))),
+    }
+}
+
+fn host_fault(host: &str, fault: crate::vars::Fault) -> Error {
+    let mut error = Error::new(format!("host `{host}`: {}", fault.text));
+    error.hint = fault.hint;
+    error
+}

@@ -1,0 +1,449 @@
+//! A service's settings on one host, layer over layer, each with the place that won.
+//!
+//! Low → high: the manifest's default, `.env.example`, the inventory's layers (there a `settings:` mapping by service,
+//! or a plain variable of the key's name), the host's `global.env.age`, the service's `<service>.env.age`, `-e`.
+//! Values of the inventory and the package may be templates; values of age files and `-e` are taken as they are.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::catalogue::{Catalogue, Package};
+use crate::error::{Error, Place, Result};
+use crate::inventory::Inventory;
+use crate::plan::Object;
+use crate::secrets::{EnvFile, Identities, Recipients, Redactor, SecretKind, generate};
+use crate::vars::{Fault, Layer, LookupKind, Scope, World, validate};
+
+/// One setting's winner.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Plaintext, also of secrets: never print without looking at `secret`.
+    pub value: String,
+    pub secret: bool,
+    pub origin: Origin,
+    /// What lost against it, low → high.
+    pub beaten: Vec<Origin>,
+}
+
+/// Where a setting came from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// e.g. `host_vars/clienteA.yml`, `default of the manifest`.
+    pub layer: String,
+    pub place: Option<Place>,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{place} ({})", self.layer),
+            None => f.write_str(&self.layer),
+        }
+    }
+}
+
+/// Everything that settings are made from.
+pub struct Sources<'a> {
+    pub catalogue: &'a Catalogue,
+    pub inventory: &'a Arc<Inventory>,
+    pub identities: &'a Identities,
+    pub extra_vars: &'a Object,
+    pub redactor: &'a Redactor,
+}
+
+/// A service's settings on a host.
+#[derive(Clone)]
+pub struct Settings {
+    pub values: IndexMap<String, Setting>,
+    /// In which stack templates and everything else of the package is rendered: the host's variables, the deploy
+    /// variables and the settings.
+    pub scope: Scope,
+    /// Secrets that were generated now and are not yet in the host's age file.
+    pub generated: Vec<String>,
+}
+
+/// A value on its way up the layers.
+struct Candidate {
+    value: Value,
+    raw: bool,
+    secret: bool,
+    origin: Origin,
+    beaten: Vec<Origin>,
+}
+
+impl Sources<'_> {
+    /// Resolves one service on one host. `base` is the host's scope with the deploy variables. Generates missing
+    /// secrets in memory; [`store`] writes them. All problems at once: missing settings, values of the wrong kind.
+    pub fn resolve(&self, host: &str, package: &Package, base: &Scope) -> Result<Settings> {
+        let mut layers = self.layers(host, package)?;
+        let generated = generate_missing(package, &mut layers)?;
+        let written = |raw: bool| -> Object {
+            let chosen = layers.iter().filter(|(_, candidate)| candidate.raw == raw && !candidate.value.is_null());
+            chosen.map(|(key, candidate)| (key.clone(), candidate.value.clone())).collect()
+        };
+        let world = PackageWorld {
+            package: package.dir.clone(),
+            catalogue: self.catalogue.clone(),
+            inventory: Some(self.inventory.clone()),
+        };
+        let mut scope = base.in_world(Arc::new(world));
+        scope.push(Layer::written(written(false)));
+        scope.push(Layer::raw(written(true)));
+        let (mut values, mut errors, mut texts) = (IndexMap::new(), Vec::new(), Object::new());
+        for (key, candidate) in layers {
+            match setting_text(&scope, &key, &candidate) {
+                Ok(value) => {
+                    if candidate.secret {
+                        self.redactor.add(&value);
+                    }
+                    texts.insert(key.clone(), Value::String(value.clone()));
+                    let setting =
+                        Setting { value, secret: candidate.secret, origin: candidate.origin, beaten: candidate.beaten };
+                    values.insert(key, setting);
+                }
+                Err(error) => {
+                    errors.push(error.context(format_args!("host `{host}`: service `{}`: setting `{key}`", package.id)))
+                }
+            }
+        }
+        errors.extend(self.complaints(host, package, &values));
+        match Error::all(errors) {
+            Some(error) => Err(error),
+            None => {
+                scope.push(Layer::raw(texts));
+                Ok(Settings { values, scope, generated })
+            }
+        }
+    }
+
+    fn layers(&self, host: &str, package: &Package) -> Result<IndexMap<String, Candidate>> {
+        let mut layers = Layers { package, values: IndexMap::new() };
+        let manifest = &package.manifest;
+        for variable in &manifest.variables {
+            let origin = Origin { layer: "default of the package".to_owned(), place: Some(package.place()) };
+            layers.put(&variable.key, variable.default.clone().unwrap_or(Value::Null), false, origin);
+        }
+        for database in &manifest.databases {
+            for key in [&database.db_name_var, &database.user_var] {
+                if !layers.values.contains_key(key) {
+                    let origin = Origin { layer: "the service's id".to_owned(), place: Some(package.place()) };
+                    layers.put(key, Value::String(package.id.replace('-', "_")), false, origin);
+                }
+            }
+        }
+        for (key, default) in &package.defaults {
+            if !default.value.is_empty() {
+                let origin = Origin { layer: "default of the package".to_owned(), place: Some(default.place.clone()) };
+                layers.put(key, Value::String(default.value.clone()), false, origin);
+            } else if !layers.values.contains_key(key) {
+                let origin = Origin { layer: "required by the package".to_owned(), place: Some(default.place.clone()) };
+                layers.put(key, Value::Null, false, origin);
+            }
+        }
+        for secret in secret_keys(package) {
+            if !layers.values.contains_key(&secret) {
+                let origin = Origin { layer: "generated".to_owned(), place: None };
+                layers.put(&secret, Value::Null, true, origin);
+            }
+        }
+        let known: Vec<String> = layers.values.keys().cloned().collect();
+        for layer in self.inventory.layers(host) {
+            let place = |key: &str| layer.places.get(key).cloned();
+            for key in &known {
+                if let Some(value) = layer.vars.get(key) {
+                    layers.put(key, value.clone(), false, Origin { layer: layer.name.clone(), place: place(key) });
+                }
+            }
+            for scope in ["all", package.id.as_str()] {
+                let Some(settings) = layer.vars.get("settings").and_then(|all| all.get(scope)) else { continue };
+                let settings = settings.as_object().ok_or_else(|| wrong_settings(place("settings"), scope))?;
+                for (key, value) in settings {
+                    if !known.contains(key) {
+                        if scope == "all" {
+                            continue;
+                        }
+                        let text = format!("service `{}` has no setting `{key}`", package.id);
+                        let error = Error { place: place("settings"), ..Error::new(text) };
+                        return Err(error
+                            .hint(format!("it has: {}", known.join(", ")))
+                            .did_you_mean(key, known.iter().map(String::as_str)));
+                    }
+                    layers.put(
+                        key,
+                        value.clone(),
+                        false,
+                        Origin { layer: layer.name.clone(), place: place("settings") },
+                    );
+                }
+            }
+        }
+        for file in ["global", package.id.as_str()] {
+            let path = env_path(self.inventory, host, file);
+            let name = format!("vps_data/{host}/{file}.env.age");
+            let stored = EnvFile::load(&path, self.identities)?;
+            for (key, value) in stored.iter().filter(|(key, _)| known.iter().any(|k| k == key)) {
+                self.redactor.add(value.reveal());
+                let origin = Origin { layer: name.clone(), place: Some(Place::file(path.clone())) };
+                layers.put(key, Value::String(value.reveal().to_owned()), true, origin);
+                if let Some(candidate) = layers.values.get_mut(key) {
+                    candidate.secret = true;
+                }
+            }
+        }
+        for key in &known {
+            if let Some(value) = self.extra_vars.get(key) {
+                layers.put(key, value.clone(), true, Origin { layer: "-e".to_owned(), place: None });
+            }
+        }
+        Ok(layers.values)
+    }
+
+    /// What is missing or of the wrong kind.
+    fn complaints(&self, host: &str, package: &Package, values: &IndexMap<String, Setting>) -> Vec<Error> {
+        let mut errors = Vec::new();
+        let value = |key: &str| values.get(key).map(|setting| setting.value.as_str()).unwrap_or_default();
+        let mut missing = |key: &str, help: &str| {
+            let text = format!("host `{host}`: service `{}` needs `{key}`", package.id);
+            let what = if help.is_empty() { String::new() } else { format!(" ({help})") };
+            let hint = format!(
+                "set it under `settings: {{{}: {{{key}: …}}}}` in host_vars/{host}.yml{what}, or with `provision secrets set {}/{key} --host {host}` if it is secret",
+                package.id, package.id
+            );
+            errors.push(Error::new(text).hint(hint));
+        };
+        for variable in package.manifest.variables.iter().filter(|variable| variable.required) {
+            if value(&variable.key).is_empty() {
+                missing(&variable.key, &variable.prompt);
+            }
+        }
+        for (key, default) in package.defaults.iter().filter(|(_, default)| default.value.is_empty()) {
+            let declared = package.manifest.variables.iter().any(|variable| variable.key == *key);
+            if !declared && value(key).is_empty() {
+                missing(key, &default.help);
+            }
+        }
+        for variable in &package.manifest.variables {
+            let Some(kind) = validation_text(variable.validation.as_ref()) else { continue };
+            let text = value(&variable.key);
+            if text.is_empty() {
+                continue;
+            }
+            if let Err(problem) = validate::check(&kind, text) {
+                let origin = values.get(&variable.key).map(|setting| &setting.origin);
+                let place = origin.and_then(|origin| origin.place.clone());
+                let text = format!("host `{host}`: service `{}`: `{}`: {problem}", package.id, variable.key);
+                errors.push(match place {
+                    Some(place) => Error::at(&place, text),
+                    None => Error::new(text),
+                });
+            }
+        }
+        errors
+    }
+}
+
+/// Where a host's secrets of a service are.
+pub fn env_path(inventory: &Inventory, host: &str, service: &str) -> PathBuf {
+    inventory.data_dir().join("vps_data").join(host).join(format!("{service}.env.age"))
+}
+
+/// Who may read a host's secrets.
+pub fn recipients(inventory: &Inventory) -> Result<Recipients> {
+    let path = inventory.data_dir().join(".age-recipients");
+    Recipients::load(&path).map_err(|error| {
+        if path.exists() {
+            return error;
+        }
+        Error::new(format!("there is no `{}`, so secrets cannot be encrypted", path.display()))
+            .hint("create it with `provision secrets init`")
+    })
+}
+
+/// Writes freshly generated secrets into the host's age file, so that the next run finds them.
+pub fn store(
+    inventory: &Inventory,
+    identities: &Identities,
+    host: &str,
+    service: &str,
+    settings: &Settings,
+) -> Result<bool> {
+    if settings.generated.is_empty() {
+        return Ok(false);
+    }
+    let path = env_path(inventory, host, service);
+    let mut file = EnvFile::load(&path, identities)?;
+    for key in &settings.generated {
+        if let Some(setting) = settings.values.get(key) {
+            file.set(key, crate::plan::Secret::new(setting.value.clone()))?;
+        }
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| Error::new(format!("cannot create `{}`: {error}", folder.display())))?;
+    }
+    file.save(&path, &recipients(inventory)?)
+}
+
+struct Layers<'a> {
+    package: &'a Package,
+    values: IndexMap<String, Candidate>,
+}
+
+impl Layers<'_> {
+    fn put(&mut self, key: &str, value: Value, raw: bool, origin: Origin) {
+        let manifest = &self.package.manifest;
+        let declared_secret = manifest.variables.iter().any(|variable| variable.key == key && variable.secret);
+        let secret = declared_secret || secret_keys(self.package).any(|name| name == key);
+        let mut beaten = Vec::new();
+        if let Some(old) = self.values.get(key) {
+            beaten.clone_from(&old.beaten);
+            if !old.value.is_null() {
+                beaten.push(old.origin.clone());
+            }
+        }
+        self.values.insert(key.to_owned(), Candidate { value, raw, secret, origin, beaten });
+    }
+}
+
+/// Declared secrets, and the passwords of declared databases.
+fn secret_keys(package: &Package) -> impl Iterator<Item = String> {
+    let declared = package.manifest.secrets.iter().map(|secret| secret.key.clone());
+    declared.chain(package.manifest.databases.iter().map(|database| database.password_var.clone()))
+}
+
+fn generate_missing(package: &Package, layers: &mut IndexMap<String, Candidate>) -> Result<Vec<String>> {
+    let mut generated = Vec::new();
+    for key in secret_keys(package) {
+        let Some(candidate) = layers.get_mut(&key).filter(|candidate| candidate.value.is_null()) else { continue };
+        let spec = package.manifest.secrets.iter().find(|secret| secret.key == key);
+        let kind: SecretKind = match spec {
+            Some(spec) => spec.kind.parse().map_err(|error: Error| Error { place: Some(package.place()), ..error })?,
+            None => SecretKind::default(),
+        };
+        let secret = generate(&kind, spec.map_or(32, |spec| spec.length))?;
+        candidate.value = Value::String(secret.reveal().to_owned());
+        candidate.raw = true;
+        candidate.origin = Origin { layer: "generated".to_owned(), place: None };
+        generated.push(key);
+    }
+    Ok(generated)
+}
+
+/// A setting as the text that a container will see.
+fn setting_text(scope: &Scope, key: &str, candidate: &Candidate) -> Result<String> {
+    if candidate.value.is_null() {
+        return Ok(String::new());
+    }
+    let rendered = if candidate.raw {
+        candidate.value.clone()
+    } else {
+        let fault = |fault: Fault| {
+            let hint =
+                fault.undefined.as_ref().map(|name| format!("define `{name}` for the host, or set `{key}` itself"));
+            let mut error = Error::new(fault.text);
+            error.hint = fault.hint.or(hint);
+            error.place = candidate.origin.place.clone();
+            error
+        };
+        scope.value(&candidate.value).map_err(fault)?
+    };
+    match rendered {
+        Value::Null => Ok(String::new()),
+        Value::String(text) if text.contains('\0') => {
+            Err(Error::new("a NUL byte cannot be in an environment variable"))
+        }
+        Value::String(text) => Ok(text),
+        Value::Bool(_) | Value::Number(_) => Ok(rendered.to_string()),
+        Value::Array(_) | Value::Object(_) => Err(Error {
+            place: candidate.origin.place.clone(),
+            ..Error::new("a list or mapping cannot be an environment variable")
+        }
+        .hint("write it as text, e.g. with the to_json filter")),
+    }
+}
+
+/// `"domain"`, `{"enum": ["a", "b"]}`, `{"regex": "^…$"}` as the validator's text.
+fn validation_text(validation: Option<&Value>) -> Option<String> {
+    match validation? {
+        Value::String(kind) => Some(kind.clone()),
+        Value::Object(map) => {
+            let (kind, argument) = map.iter().next()?;
+            let argument = match argument {
+                Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            Some(format!("{kind}:{argument}"))
+        }
+        _ => None,
+    }
+}
+
+fn wrong_settings(place: Option<Place>, scope: &str) -> Error {
+    let error = Error::new(format!("`settings.{scope}` must be a mapping of setting names to values"));
+    match place {
+        Some(place) => Error { text: error.text, ..Error::at(&place, "") },
+        None => error,
+    }
+}
+
+/// What templates of a package may reach: its own files, the bases, and other hosts' inventory variables.
+pub(super) struct PackageWorld {
+    package: PathBuf,
+    catalogue: Catalogue,
+    inventory: Option<Arc<Inventory>>,
+}
+
+impl PackageWorld {
+    /// Without any host.
+    pub(super) fn alone(catalogue: &Catalogue, package: &Package) -> PackageWorld {
+        PackageWorld { package: package.dir.clone(), catalogue: catalogue.clone(), inventory: None }
+    }
+}
+
+impl World for PackageWorld {
+    fn hostvars(&self, host: &str) -> Option<Scope> {
+        let inventory = self.inventory.as_ref()?;
+        inventory.host(host)?;
+        Some(host_scope(inventory, host, &Object::new()))
+    }
+
+    fn hosts(&self) -> Vec<String> {
+        self.inventory.iter().flat_map(|inventory| inventory.hosts()).map(|host| host.name.clone()).collect()
+    }
+
+    fn read(&self, _: LookupKind, name: &str) -> std::result::Result<(PathBuf, Vec<u8>), Fault> {
+        let own = self.package.join(name);
+        let path = if crate::shipped::exists(&own) {
+            Some(own)
+        } else {
+            self.catalogue.base(name.trim_start_matches("_defaults/"))
+        };
+        let path =
+            path.ok_or_else(|| Fault::new(format!("file `{name}` is neither in the package nor in _defaults")))?;
+        let bytes =
+            crate::shipped::read(&path).map_err(|error| Fault::new(format!("cannot read `{name}`: {error}")))?;
+        Ok((path, bytes))
+    }
+}
+
+/// A host's inventory variables and `-e` as a scope, without facts.
+pub fn host_scope(inventory: &Arc<Inventory>, host: &str, extra_vars: &Object) -> Scope {
+    let world =
+        PackageWorld { package: PathBuf::from("."), catalogue: Catalogue::default(), inventory: Some(inventory.clone()) };
+    let mut scope = Scope::new(Arc::new(world));
+    for layer in inventory.layers(host) {
+        scope.push(Layer { vars: layer.vars.clone(), raw: false });
+    }
+    let groups = inventory.host(host).map(|host| host.groups.clone()).unwrap_or_default();
+    let mut magic = Object::new();
+    magic.insert("inventory_hostname".to_owned(), Value::from(host));
+    magic.insert("inventory_hostname_short".to_owned(), Value::from(host.split('.').next().unwrap_or(host)));
+    magic.insert("group_names".to_owned(), Value::from(groups));
+    scope.push(Layer::raw(magic));
+    scope.push(Layer { vars: Arc::new(extra_vars.clone()), raw: false });
+    scope
+}

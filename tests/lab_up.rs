@@ -1,0 +1,199 @@
+//! A real lab: hosts that boot, let their operator in, fail on purpose, come back and go without a trace.
+//!
+//! Its folder and prefix are its own, so a lab that runs beside it is not disturbed. Left out: Docker inside the
+//! hosts and what is rolled out to them; the rollout's tests do that.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use provision::lab::{self, Down, Fault, Lab, Options, Registry};
+
+/// A lab that goes with its test, also when the test fails.
+struct Throwaway {
+    options: Options,
+    _dir: tempfile::TempDir,
+}
+
+impl Throwaway {
+    fn new(test: &str, names: &[&str], registry: Registry) -> Throwaway {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            dir: dir.path().join("lab"),
+            prefix: format!("provision-{test}-{}", std::process::id()),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            registry,
+            ..Options::default()
+        };
+        Throwaway { options, _dir: dir }
+    }
+
+    async fn up(&self) -> Lab {
+        lab::up(&self.options, &mut |step| eprintln!("  {step}")).await.unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn ssh(&self, host: &str, command: &str) -> Output {
+        lab::ssh(&self.options, host, &[command.to_owned()]).unwrap().output().unwrap()
+    }
+
+    /// The stdout of a command that must succeed.
+    fn says(&self, host: &str, command: &str) -> String {
+        let output = self.ssh(host, command);
+        assert!(output.status.success(), "{command}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Throwaway {
+    fn drop(&mut self) {
+        let filter = format!("label=provision.lab={}", self.options.prefix);
+        let script = "docker ps -aq --filter \"$0\" | xargs -r docker rm -fv; docker network ls -q --filter \"$0\" | xargs -r docker network rm; \
+                      docker volume ls -q --filter \"label=$1\" | xargs -r docker volume rm";
+        let kept = format!("provision.lab.kept={}", self.options.prefix);
+        let _ = Command::new("sh").args(["-c", script, &filter, &kept]).output();
+    }
+}
+
+/// `false`, with the reason printed, where there is no engine; under CI that is a failure.
+fn docker_is_there(test: &str) -> bool {
+    let output = Command::new("docker").args(["info", "--format", "{{.ServerVersion}}"]).output();
+    let there = output.is_ok_and(|output| output.status.success() && !output.stdout.trim_ascii().is_empty());
+    if !there {
+        println!("skipped: {test}: no Docker engine answers");
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{test} may not be skipped under CI");
+    }
+    there
+}
+
+fn docker(args: &[&str]) -> String {
+    let output = Command::new("docker").args(args).output().unwrap();
+    assert!(output.status.success(), "docker {args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_lab_comes_up_is_used_and_goes_without_a_trace() {
+    if !docker_is_there("a_lab_comes_up_is_used_and_goes_without_a_trace") {
+        return;
+    }
+    let throwaway = Throwaway::new("up", &["clienteA", "clienteB"], Registry::Run);
+    let made = throwaway.up().await;
+    let names: Vec<&str> = made.hosts.iter().map(|host| host.name.as_str()).collect();
+    assert_eq!(names, ["clienteA", "clienteB"]);
+    assert_ne!(made.hosts[0].address, made.hosts[1].address);
+
+    // what a fresh VPS has, and has not
+    assert_eq!(throwaway.says("clienteA", "whoami; sudo -n whoami; hostname"), "operator\nroot\nclienteA");
+    assert_eq!(throwaway.says("clienteA", ". /etc/os-release; echo $ID $VERSION_ID"), "debian 13");
+    assert_eq!(throwaway.says("clienteA", "systemctl is-system-running"), "running");
+    for absent in ["docker", "python3", "ufw"] {
+        assert!(!throwaway.ssh("clienteA", &format!("command -v {absent}")).status.success(), "{absent} is there");
+    }
+    // a host that sets its clock would set the machine's; /etc/hosts is a file that can be replaced, as on a server
+    assert!(!throwaway.ssh("clienteA", "sudo date -s 2020-01-01").status.success());
+    throwaway.says("clienteA", "sudo timedatectl set-timezone America/Bogota && sudo hostnamectl set-hostname otra");
+    throwaway.says("clienteA", "sudo cp /etc/hosts /etc/hosts.new && sudo mv /etc/hosts.new /etc/hosts");
+    let root = Command::new("ssh")
+        .args(["-F", made.dir.join("ssh.cfg").to_str().unwrap(), "-l", "root", "clienteB", "id -u"])
+        .output()
+        .unwrap();
+    assert_eq!(root.stdout, b"0\n", "{root:?}");
+    // each host has keys and an identity of its own
+    for file in ["/etc/ssh/ssh_host_ed25519_key.pub", "/etc/machine-id"] {
+        let read = format!("cat {file}");
+        assert_ne!(throwaway.says("clienteA", &read), throwaway.says("clienteB", &read), "{file}");
+    }
+
+    // the registry is asked as a host's Docker will ask it
+    let registry = made.registry.unwrap();
+    assert_eq!(throwaway.says("clienteB", &format!("curl -sf http://{registry}:5000/v2/")), "{}");
+    docker(&["tag", lab::images::BASE, "provision-lab-test/bare:1"]);
+    let pushed = lab::push(&throwaway.options, &["provision-lab-test/bare:1".to_owned()], &mut |_| ()).await;
+    docker(&["rmi", "--no-prune", "provision-lab-test/bare:1"]);
+    pushed.unwrap();
+    let tags = format!("curl -sf http://{registry}:5000/v2/provision-lab-test/bare/tags/list");
+    assert!(throwaway.says("clienteA", &tags).contains("\"1\""));
+
+    // again: nothing is made, and it is quick
+    let started = Instant::now();
+    let mut steps = Vec::new();
+    let again = lab::up(&throwaway.options, &mut |step| steps.push(step.to_owned())).await.unwrap();
+    assert_eq!(steps, Vec::<String>::new());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert_eq!(again.hosts[1].address, made.hosts[1].address);
+    let status = lab::status(&throwaway.options).await.unwrap();
+    assert_eq!(status.registry, Some(registry));
+    assert_eq!(status.hosts.len(), 2);
+
+    // another folder may not take this lab away
+    let stranger = Options { dir: throwaway.options.dir.join("other"), ..throwaway.options.clone() };
+    assert!(lab::down(&stranger, Down::Hosts).await.unwrap_err().text.contains("belongs to"));
+    assert!(lab::up(&stranger, &mut |_| ()).await.unwrap_err().text.contains("belongs to"));
+
+    let gone = lab::down(&throwaway.options, Down::Hosts).await.unwrap();
+    assert_eq!(gone.iter().filter(|line| line.starts_with("container ")).count(), 3, "{gone:?}");
+    assert_eq!(left_of(&throwaway.options.prefix), "");
+    assert!(!Path::new(&made.dir).exists());
+    // its images are kept for the next lab
+    docker(&["volume", "inspect", &format!("{}-registry", throwaway.options.prefix)]);
+}
+
+#[tokio::test]
+async fn a_host_fails_in_each_way_and_comes_back() {
+    if !docker_is_there("a_host_fails_in_each_way_and_comes_back") {
+        return;
+    }
+    let throwaway = Throwaway::new("faults", &["victim"], Registry::Leave);
+    throwaway.up().await;
+    let options = &throwaway.options;
+    let quick = |command: &str| {
+        let mut ssh = lab::ssh(options, "victim", &[command.to_owned()]).unwrap();
+        let mut words = vec!["3".to_owned(), ssh.get_program().to_string_lossy().into_owned()];
+        words.extend(ssh.get_args().map(|arg| arg.to_string_lossy().into_owned()));
+        ssh = Command::new("timeout");
+        ssh.args(words).output().unwrap()
+    };
+    let table = [
+        (Fault::Paused, "true"),
+        (Fault::Killed, "true"),
+        (Fault::CutOff, "true"),
+        (Fault::DiskFull("/opt/full".into()), "sudo cp /etc/services /opt/full/x"),
+        (Fault::SudoBroken, "sudo -n true"),
+    ];
+    for (fault, command) in table {
+        if !matches!(fault, Fault::DiskFull(_)) {
+            assert!(quick(command).status.success(), "before {fault:?}");
+        }
+        lab::faults::inject(options, "victim", &fault).await.unwrap();
+        let output = quick(command);
+        assert!(!output.status.success(), "{fault:?} does not hurt: {output:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        match fault {
+            Fault::DiskFull(_) => assert!(stderr.contains("No space left on device"), "{stderr}"),
+            Fault::SudoBroken => assert!(stderr.contains("password is required"), "{stderr}"),
+            _ => {}
+        }
+        lab::faults::heal(options, "victim", &fault).await.unwrap();
+        throwaway.up().await;
+        if !matches!(fault, Fault::DiskFull(_)) {
+            assert!(quick(command).status.success(), "after {fault:?}");
+        }
+    }
+    // without `heal`, `up` itself brings a host back
+    for fault in [Fault::Paused, Fault::Killed, Fault::CutOff] {
+        lab::faults::inject(options, "victim", &fault).await.unwrap();
+        throwaway.up().await;
+        assert!(quick("true").status.success(), "`up` after {fault:?}");
+    }
+    let error = lab::faults::inject(options, "victin", &Fault::Paused).await.unwrap_err();
+    assert!(error.to_string().contains("did you mean `victim`?"), "{error}");
+}
+
+/// Every container, network and volume that still carries the lab's label.
+fn left_of(prefix: &str) -> String {
+    let filter = format!("label=provision.lab={prefix}");
+    [["ps", "-aq"].as_slice(), &["network", "ls", "-q"], &["volume", "ls", "-q"]]
+        .iter()
+        .map(|list| docker(&[list, ["--filter", &filter].as_slice()].concat()))
+        .collect()
+}
