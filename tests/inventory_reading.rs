@@ -193,6 +193,7 @@ fn mappings_replace_each_other_and_layers_have_names_and_places() {
         ("hosts.yml", "prod:\n  hosts:\n    h:\n      own: 1\n  vars:\n    settings: {a: 1}\n"),
         ("group_vars/all.yml", "# first\nsettings: {b: 2}\n"),
         ("host_vars/h/main.yml", "settings: {c: 3}\n"),
+        ("host_vars/h/more.yml", "deep:\n  er:\n    est: 1\n"),
     ];
     let folder = folder(&files);
     let inventory = load(&folder, &["."]).unwrap();
@@ -211,8 +212,15 @@ fn mappings_replace_each_other_and_layers_have_names_and_places() {
         "group_vars/all.yml: settings@2:1",
         "hosts.yml, host h: own@4:7",
         "host_vars/h/main.yml: settings@1:1",
+        "host_vars/h/more.yml: deep@1:1",
     ];
     assert_eq!(layers, expected);
+    let line = |layer: usize, path: &[&str]| inventory.layers("h")[layer].place(path).map(|place| place.line);
+    assert_eq!(line(0, &["settings", "a"]), Some(6));
+    assert_eq!(line(1, &["settings", "b"]), Some(2));
+    assert_eq!(line(4, &["deep", "er", "est"]), Some(3));
+    assert_eq!(line(4, &["deep", "er", "no"]), Some(2));
+    assert_eq!(line(4, &["no"]), None);
     assert_eq!(inventory.data_dir(), folder.path());
 }
 

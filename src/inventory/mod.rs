@@ -14,6 +14,7 @@ mod tree;
 mod var_files;
 mod yaml;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,6 +56,24 @@ pub struct VarLayer {
     pub vars: Arc<Object>,
     /// Where each top-level key stands.
     pub places: Arc<IndexMap<String, Place>>,
+    /// Where the keys of mappings inside of the values stand.
+    nested: Arc<NestedPlaces>,
+}
+
+/// Path of keys → place.
+type NestedPlaces = HashMap<Vec<String>, Place>;
+
+impl VarLayer {
+    /// Where a key inside of a variable stands, such as `["settings", "hub", "FRAPPE_TIMEZONE"]`, or else the
+    /// nearest key around it.
+    pub fn place(&self, path: &[&str]) -> Option<&Place> {
+        let top = self.places.get(*path.first()?)?;
+        let within = (2..=path.len()).rev().find_map(|end| {
+            let path: Vec<String> = path[..end].iter().map(|key| (*key).to_owned()).collect();
+            self.nested.get(&path)
+        });
+        Some(within.unwrap_or(top))
+    }
 }
 
 impl Inventory {
@@ -146,7 +165,7 @@ impl Inventory {
         if !self.hosts.contains_key(host) && host == self.implicit_localhost.name {
             let vars = Object::from_iter([("ansible_connection".to_owned(), Value::from("local"))]);
             let name = "implicit localhost".to_owned();
-            layers.insert(0, VarLayer { name, vars: Arc::new(vars), places: Arc::default() });
+            layers.insert(0, VarLayer { name, vars: Arc::new(vars), places: Arc::default(), nested: Arc::default() });
         }
         layers
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use indexmap::{IndexMap, IndexSet};
 use serde_json::Value;
 
-use super::{Host, VarLayer};
+use super::{Host, NestedPlaces, VarLayer};
 use crate::error::{Error, Place, Result};
 use crate::plan::Object;
 
@@ -34,6 +34,7 @@ struct Definition {
     file: Arc<Path>,
     vars: Object,
     places: IndexMap<String, Place>,
+    nested: NestedPlaces,
 }
 
 /// Whose variable it is.
@@ -80,7 +81,15 @@ impl Tree {
         }
     }
 
-    pub fn set(&mut self, owner: Owner<'_>, key: &str, value: Value, place: &Place) -> Result<()> {
+    /// `nested`: the places of the keys inside of the value.
+    pub fn set_with_places(
+        &mut self,
+        owner: Owner<'_>,
+        key: &str,
+        value: Value,
+        place: &Place,
+        nested: NestedPlaces,
+    ) -> Result<()> {
         let definitions = match owner {
             Owner::Group(name) => {
                 self.add_group(name);
@@ -96,13 +105,24 @@ impl Tree {
             Owner::Host(name) => self.hosts.entry(name.to_owned()).or_default(),
         };
         if definitions.last().is_none_or(|last| last.file != place.file) {
-            definitions.push(Definition { file: place.file.clone(), vars: Object::new(), places: IndexMap::new() });
+            definitions.push(Definition {
+                file: place.file.clone(),
+                vars: Object::new(),
+                places: IndexMap::new(),
+                nested: NestedPlaces::new(),
+            });
         }
         if let Some(last) = definitions.last_mut() {
             last.vars.insert(key.to_owned(), value);
             last.places.insert(key.to_owned(), place.clone());
+            last.nested.retain(|path, _| path.first().is_none_or(|first| first != key));
+            last.nested.extend(nested);
         }
         Ok(())
+    }
+
+    pub fn set(&mut self, owner: Owner<'_>, key: &str, value: Value, place: &Place) -> Result<()> {
+        self.set_with_places(owner, key, value, place, NestedPlaces::new())
     }
 
     pub fn finish(mut self) -> Result<Finished> {
@@ -268,6 +288,7 @@ fn layers(definitions: Vec<Definition>, what: &str, name: &str) -> Vec<VarLayer>
             name: format!("{file}, {what} {name}"),
             vars: Arc::new(definition.vars),
             places: Arc::new(definition.places),
+            nested: Arc::new(definition.nested),
         }
     };
     definitions.into_iter().map(layer).collect()

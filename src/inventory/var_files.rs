@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::{Host, VarLayer};
+use super::{Host, NestedPlaces, VarLayer};
 use crate::error::{Error, Place, Result, nearest};
 use crate::plan::Object;
 use crate::yaml::{self, Kind, Node};
@@ -149,7 +149,20 @@ fn layer(file: &Path, name: String, warnings: &mut Vec<Error>) -> Result<VarLaye
     }
     let vars: Object = node.entries().iter().map(|(key, value)| (key.key_text(), value.to_value())).collect();
     let places = node.entries().iter().map(|(key, _)| (key.key_text(), key.place.clone())).collect();
-    Ok(VarLayer { name, vars: Arc::new(vars), places: Arc::new(places) })
+    let mut nested = NestedPlaces::new();
+    for (key, value) in node.entries() {
+        nested_places(value, &[key.key_text()], &mut nested);
+    }
+    Ok(VarLayer { name, vars: Arc::new(vars), places: Arc::new(places), nested: Arc::new(nested) })
+}
+
+/// The places of all keys of mappings in mappings.
+pub fn nested_places(node: &Node, path: &[String], found: &mut NestedPlaces) {
+    for (key, value) in node.entries() {
+        let path = [path, &[key.key_text()]].concat();
+        nested_places(value, &path, found);
+        found.insert(path, key.place.clone());
+    }
 }
 
 /// No part of the value is encrypted by ansible-vault, whose text would otherwise be used as if it were the value.

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::names;
 use super::tree::{Owner, Tree};
-use super::var_files::check_plain;
+use super::var_files::{check_plain, nested_places};
+use super::{NestedPlaces, names};
 use crate::error::{Error, Result};
 use crate::yaml::{self, Node};
 
@@ -108,5 +108,8 @@ fn child(parent: &str, key: &Node, body: &Node, tree: &mut Tree, errors: &mut Ve
 
 fn variable(owner: Owner<'_>, key: &Node, value: &Node, tree: &mut Tree) -> Result<()> {
     check_plain(value)?;
-    tree.set(owner, &key.key_text(), value.to_value(), &key.place)
+    let name = key.key_text();
+    let mut nested = NestedPlaces::new();
+    nested_places(value, std::slice::from_ref(&name), &mut nested);
+    tree.set_with_places(owner, &name, value.to_value(), &key.place, nested)
 }

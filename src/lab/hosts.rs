@@ -23,11 +23,11 @@ const ADDRESS: &str = "provision.lab.address";
 const CUT_OFF: &str = "cut off";
 
 /// What a host's systemd and Docker need. Named one by one instead of `--privileged`: that is refused where the
-/// machine itself lacks one of them, and would give a host the machine's devices and consoles.
+/// machine itself lacks one of them, and would give a host the machine's devices and consoles. Not SYS_TIME: a host's `timedatectl` would turn the machine's clock.
 const CAPABILITIES: &str = "AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND CHOWN DAC_OVERRIDE DAC_READ_SEARCH \
     FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN \
     NET_BIND_SERVICE NET_BROADCAST NET_RAW SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT \
-    SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_TIME SYS_TTY_CONFIG WAKE_ALARM";
+    SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_TTY_CONFIG WAKE_ALARM";
 
 /// Everything of a lab that is in Docker.
 pub struct Found {

@@ -2,7 +2,8 @@
 # The first process of a lab host: what a VPS's firmware and cloud-init would have done, then systemd.
 # On cgroup v2 the container sees its own subtree, but Docker mounts it read-only; systemd needs to write.
 if [ -e /sys/fs/cgroup/cgroup.controllers ] && [ ! -w /sys/fs/cgroup/cgroup.procs ]; then
-    mount -o remount,rw /sys/fs/cgroup || echo "lab: /sys/fs/cgroup stays read-only, systemd will not start" >&2
+    mount -o remount,bind,rw /sys/fs/cgroup || mount -o remount,rw /sys/fs/cgroup || \
+        echo "lab: /sys/fs/cgroup stays read-only, systemd will not start" >&2
 fi
 # Docker mounts these three; on a real server they are plain files that can be replaced. Changed ones are kept on reboot.
 for file in hostname hosts resolv.conf; do

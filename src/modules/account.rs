@@ -506,27 +506,11 @@ impl Module for Group {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::modules::testing::build;
-    use crate::plan::{Answer, Output};
+    use crate::modules::testing;
     use serde_json::json;
 
-    /// The commands of a plan; an error is its message.
     fn calls(module: &str, args: Value, seen: &str) -> Result<Vec<String>, String> {
-        let module = build(module, args).map_err(|failure| failure.msg)?;
-        let answers = [Answer::Output(Output { rc: 0, stdout: seen.into(), stderr: Vec::new() })];
-        let observed = Observed { answers: &answers, more: &[], elapsed: std::time::Duration::ZERO, changes: 0 };
-        match module.plan(&observed).map_err(|failure| failure.msg)? {
-            Plan::NoChange(_) => Ok(Vec::new()),
-            Plan::Change(change) => Ok(change
-                .operations
-                .iter()
-                .map(|operation| match operation {
-                    Operation::Run { script, .. } => script.shown(),
-                    other => format!("{other:?}"),
-                })
-                .collect()),
-            other => Err(format!("{other:?}")),
-        }
+        testing::calls(module, args, &[testing::said(seen)], &[])
     }
 
     #[test]

@@ -16,6 +16,8 @@ mod apt;
 pub mod args;
 mod attributes;
 mod command;
+mod compose;
+mod compose_state;
 mod copy;
 mod cron;
 mod docker;
@@ -25,11 +27,13 @@ mod docker_login;
 mod docker_network;
 mod docker_swarm;
 mod docker_volume;
+mod docker_wait;
 mod edit;
 pub mod env_file;
 mod facts;
 mod file;
 mod firewall;
+mod http;
 mod net;
 mod observed;
 mod package;
@@ -146,6 +150,7 @@ const FAMILIES: &[&[Spec]] = &[
     facts::FAMILY,
     file::FAMILY,
     firewall::FAMILY,
+    http::FAMILY,
     net::FAMILY,
     package::FAMILY,
     repository::FAMILY,
@@ -153,6 +158,7 @@ const FAMILIES: &[&[Spec]] = &[
     system::FAMILY,
     systemd::FAMILY,
     // of containers
+    compose::FAMILY,
     docker_container::FAMILY,
     docker_image_pull::FAMILY,
     docker_login::FAMILY,

@@ -339,31 +339,14 @@ impl Unit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::modules::testing::build;
-    use crate::plan::{Answer, Output};
+    use crate::modules::testing;
     use serde_json::json;
 
-    /// The systemctl calls of a plan; an error is its message.
+    /// The systemctl calls of a plan, without what follows when one fails.
     fn calls(args: Value, seen: &str) -> Result<Vec<String>, String> {
-        let module = build("systemd", args).map_err(|failure| failure.msg)?;
-        let answers = [Answer::Output(Output { rc: 0, stdout: seen.into(), stderr: Vec::new() })];
-        let observed = Observed { answers: &answers, more: &[], elapsed: std::time::Duration::ZERO, changes: 0 };
-        let first = |script: &Script| {
-            let text = script.render();
-            text.split(" ||").next().unwrap_or_default().trim_start_matches("systemctl ").to_owned()
-        };
-        match module.plan(&observed).map_err(|failure| failure.msg)? {
-            Plan::NoChange(_) => Ok(Vec::new()),
-            Plan::Change(change) => Ok(change
-                .operations
-                .iter()
-                .map(|operation| match operation {
-                    Operation::Run { script, .. } => first(script),
-                    other => format!("{other:?}"),
-                })
-                .collect()),
-            other => Err(format!("{other:?}")),
-        }
+        let short =
+            |call: &String| call.split(" ||").next().unwrap_or_default().trim_start_matches("systemctl ").to_owned();
+        Ok(testing::calls("systemd", args, &[testing::said(seen)], &[])?.iter().map(short).collect())
     }
 
     #[test]
@@ -394,11 +377,7 @@ mod tests {
             ),
         ];
         for (args, seen, expected) in table {
-            assert_eq!(
-                calls(args.clone(), seen).as_deref(),
-                Ok(*expected).map(|e: &[&str]| e.iter().map(|s| s.to_string()).collect::<Vec<_>>()).as_deref(),
-                "{args}"
-            );
+            assert_eq!(calls(args.clone(), seen).unwrap(), *expected, "{args}");
         }
         assert!(calls(json!({"name": "x", "state": "started"}), missing).unwrap_err().contains("could not find"));
         assert!(
