@@ -40,7 +40,12 @@ pub enum End {
 
 impl Shell {
     /// Opens a lane. `spent` counts the times we waited for the host.
-    pub async fn open(link: &Link, who: Option<&Become>, sh: &str, spent: &(dyn Fn(u64) + Sync)) -> Result<Self, Trouble> {
+    pub async fn open(
+        link: &Link,
+        who: Option<&Become>,
+        sh: &str,
+        spent: &(dyn Fn(u64) + Sync),
+    ) -> Result<Self, Trouble> {
         elevate::check(who)?;
         let token = frame::token()?;
         let command = match who {

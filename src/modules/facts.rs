@@ -128,8 +128,8 @@ impl Module for Setup {
         if self.hardware {
             script = script.raw(REST);
         }
-        script = script.raw("\nd=").arg(self.args.fact_path.as_str());
-        let local = "\nfor f in \"$d\"/*.fact; do [ -e \"$f\" ] || continue; s \"local ${f##*/}\"; \
+        script = script.raw("\nset --").arg(self.args.fact_path.as_str());
+        let local = "\nfor f in \"$1\"/*.fact; do [ -e \"$f\" ] || continue; s \"local ${f##*/}\"; \
                      if [ -x \"$f\" ]; then \"$f\"; else cat \"$f\"; fi; done 2>/dev/null; :";
         vec![Query::Run(script.raw(local))]
     }
