@@ -267,7 +267,11 @@ impl Module for Task {
     }
 
     fn plan(&self, observed: &Observed<'_>) -> Result<Plan, Failure> {
-        let found = |at| Ok(observed::output(observed.answers, at, "creates/removes")?.stdout_text().contains("yes"));
+        let found = |at| {
+            Ok::<bool, Failure>(
+                observed::output(observed.answers, at, "creates/removes")?.stdout_text().contains("yes"),
+            )
+        };
         if let Some(path) = &self.creates
             && found(0)?
         {

@@ -39,6 +39,8 @@ mod package;
 mod place;
 mod repository;
 mod stat;
+mod swarm;
+mod swarm_state;
 mod system;
 mod systemd;
 
@@ -161,6 +163,7 @@ const FAMILIES: &[&[Spec]] = &[
     docker_swarm::FAMILY,
     docker_volume::FAMILY,
     env_file::FAMILY,
+    swarm::FAMILY,
 ];
 
 /// The module of this name, by any of its spellings.
