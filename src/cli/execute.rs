@@ -133,11 +133,10 @@ fn ask_password() -> Result<Secret> {
 /// Reads a secret from the terminal without echo.
 pub(super) fn ask_hidden(prompt: &str) -> Result<Secret> {
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-    let terminal = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/tty")
-        .map_err(|_| Error::new("there is no terminal to ask on").hint("a sudo password may be the host's variable ansible_become_password"))?;
+    let terminal = std::fs::OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(|_| {
+        Error::new("there is no terminal to ask on")
+            .hint("a sudo password may be the host's variable ansible_become_password")
+    })?;
     let trouble = |error| Error::new(format!("cannot switch the terminal's echo off: {error}"));
     let before = tcgetattr(&terminal).map_err(trouble)?;
     let mut silent = before.clone();

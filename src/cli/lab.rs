@@ -84,7 +84,11 @@ pub async fn main(flags: Flags) -> Result<u8> {
 
 fn show(lab: &Lab) {
     let mut rows = vec![["HOST", "ADDRESS", "STATE", "CONTAINER"].map(str::to_owned).to_vec()];
-    rows.extend(lab.hosts.iter().map(|host| vec![host.name.clone(), host.address.to_string(), host.state.clone(), host.container.clone()]));
+    rows.extend(
+        lab.hosts
+            .iter()
+            .map(|host| vec![host.name.clone(), host.address.to_string(), host.state.clone(), host.container.clone()]),
+    );
     for line in style::table(&rows) {
         println!("{line}");
     }
