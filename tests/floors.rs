@@ -86,7 +86,8 @@ fn the_runtime_and_printing_stay_where_they_belong() {
         {
             wrong.insert(format!("{} uses the runtime", source.path.display()));
         }
-        if ["println!", "print!("].iter().any(|word| source.code.contains(word)) && !["report", "cli"].contains(&module) {
+        if ["println!", "print!("].iter().any(|word| source.code.contains(word)) && !["report", "cli"].contains(&module)
+        {
             wrong.insert(format!("{} prints", source.path.display()));
         }
     }

@@ -20,7 +20,14 @@ use crate::yaml;
 #[derive(Args, Clone)]
 pub struct FleetFlags {
     /// Inventory file or folder; may be given several times, later ones win
-    #[arg(short, long, value_name = "PATH", env = "PROVISION_INVENTORY", default_value = "inventory", value_delimiter = ',')]
+    #[arg(
+        short,
+        long,
+        value_name = "PATH",
+        env = "PROVISION_INVENTORY",
+        default_value = "inventory",
+        value_delimiter = ','
+    )]
     pub inventory: Vec<PathBuf>,
     /// age or SSH private key that opens the clients' secrets; may be given several times
     #[arg(long, value_name = "FILE")]
@@ -84,7 +91,8 @@ impl Fleet {
         }
         let hosts = self.inventory.select(pattern, &failed)?;
         if hosts.is_empty() {
-            return Err(Error::new(format!("the pattern `{pattern}` selects no host")).hint("`provision inventory list` shows them"));
+            return Err(Error::new(format!("the pattern `{pattern}` selects no host"))
+                .hint("`provision inventory list` shows them"));
         }
         Ok(hosts)
     }
@@ -106,7 +114,8 @@ fn extra_vars(words: &[String]) -> Result<Object> {
             let pairs = shlex::split(trimmed).ok_or_else(|| Error::new(format!("-e {trimmed}: unbalanced quotes")))?;
             for pair in pairs {
                 let (key, value) = pair.split_once('=').ok_or_else(|| {
-                    Error::new(format!("-e {pair}: neither key=value nor a mapping")).hint("write -e key=value, -e '{key: value}' or -e @file.yml")
+                    Error::new(format!("-e {pair}: neither key=value nor a mapping"))
+                        .hint("write -e key=value, -e '{key: value}' or -e @file.yml")
                 })?;
                 vars.insert(key.to_owned(), Value::from(value));
             }
@@ -119,14 +128,18 @@ fn mapping(node: &yaml::Node) -> Result<Object> {
     match node.to_value() {
         Value::Object(map) => Ok(map),
         Value::Null => Ok(Object::new()),
-        _ => Err(Error::at(&Place { ..node.place.clone() }, format!("extra variables must be a mapping, not {}", node.describe()))),
+        _ => Err(Error::at(
+            &Place { ..node.place.clone() },
+            format!("extra variables must be a mapping, not {}", node.describe()),
+        )),
     }
 }
 
 /// Asks a question in the users' language; no terminal, no answer.
 pub fn confirm(question: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
-        return Err(Error::new("there is no terminal to confirm on").hint("add --yes to go on without asking, or --check to only look"));
+        return Err(Error::new("there is no terminal to confirm on")
+            .hint("add --yes to go on without asking, or --check to only look"));
     }
     eprint!("{question} [s/N] ");
     let _ = std::io::stderr().flush();

@@ -44,15 +44,18 @@ pub fn main(flags: Flags) -> Result<u8> {
     let mut found = false;
     for host in &hosts {
         found |= key.as_deref().is_some_and(|key| variable(&fleet, host, key));
-        let rollout = match Rollout::prepare(&sources, std::slice::from_ref(host), &selection, super::rollout::tasks_file()?) {
-            Ok(rollout) => rollout,
-            Err(_) if found => continue,
-            Err(error) => return Err(error),
-        };
+        let rollout =
+            match Rollout::prepare(&sources, std::slice::from_ref(host), &selection, super::rollout::tasks_file()?) {
+                Ok(rollout) => rollout,
+                Err(_) if found => continue,
+                Err(error) => return Err(error),
+            };
         for services in rollout.hosts.values() {
             for service in &services.services {
                 let Some(settings) = services.settings(&service.id) else { continue };
-                for (name, setting) in settings.values.iter().filter(|(name, _)| key.as_ref().is_none_or(|key| key == *name)) {
+                for (name, setting) in
+                    settings.values.iter().filter(|(name, _)| key.as_ref().is_none_or(|key| key == *name))
+                {
                     found = true;
                     show(host, &service.id, name, setting);
                 }
@@ -80,7 +83,9 @@ fn variable(fleet: &Fleet, host: &str, key: &str) -> bool {
     let layers = fleet.inventory.layers(host);
     let mut having = layers.iter().filter(|layer| layer.vars.contains_key(key)).rev();
     let Some(winner) = having.next() else { return false };
-    let place = |layer: &crate::inventory::VarLayer| layer.places.get(key).map(ToString::to_string).unwrap_or_else(|| layer.name.clone());
+    let place = |layer: &crate::inventory::VarLayer| {
+        layer.places.get(key).map(ToString::to_string).unwrap_or_else(|| layer.name.clone())
+    };
     let value = winner.vars.get(key).map(ToString::to_string).unwrap_or_default();
     println!("{} {key} = {}", bold(host), fleet.redactor.text(&value));
     println!("    from {}", place(winner));

@@ -37,7 +37,8 @@ pub fn main(flags: Flags) -> Result<u8> {
     match flags.run.as_deref() {
         None => list(&flags, &ids),
         Some("last") => {
-            let last = ids.last().ok_or_else(|| Error::new(format!("there is no run in `{}`", flags.runs_dir.display())))?;
+            let last =
+                ids.last().ok_or_else(|| Error::new(format!("there is no run in `{}`", flags.runs_dir.display())))?;
             show(&flags, last)
         }
         Some(id) => show(&flags, id),
@@ -51,10 +52,20 @@ fn list(flags: &Flags, ids: &[String]) -> Result<u8> {
     let tallies = runs.map(|(id, events)| (id, Tally::of(&events)));
     for (id, tally) in tallies.filter(|(_, tally)| !flags.failed || tally.status_word() != "ok").take(flags.limit) {
         let failed = tally.failed_hosts().len();
-        let hosts = if failed > 0 { format!("{} ({failed} failed)", tally.hosts.len()) } else { tally.hosts.len().to_string() };
-        let status = if tally.check { format!("{} (check)", tally.status_word()) } else { tally.status_word().to_owned() };
+        let hosts =
+            if failed > 0 { format!("{} ({failed} failed)", tally.hosts.len()) } else { tally.hosts.len().to_string() };
+        let status =
+            if tally.check { format!("{} (check)", tally.status_word()) } else { tally.status_word().to_owned() };
         let took = tally.end.as_ref().map(|end| duration(end.took_ms)).unwrap_or_default();
-        rows.push(vec![id.clone(), status, hosts, tally.changed().to_string(), took, tally.user.clone(), tally.command.join(" ")]);
+        rows.push(vec![
+            id.clone(),
+            status,
+            hosts,
+            tally.changed().to_string(),
+            took,
+            tally.user.clone(),
+            tally.command.join(" "),
+        ]);
     }
     for line in table(&rows) {
         println!("{line}");

@@ -47,10 +47,13 @@ pub fn main(flags: Flags) -> Result<u8> {
             let mut values = Vec::new();
             for name in fleet.select(&pattern)? {
                 let scope = host_scope(&fleet.inventory, &name, &fleet.extra_vars);
-                let address = scope.get("ansible_host").ok().flatten().and_then(|value| value.as_str().map(str::to_owned));
+                let address =
+                    scope.get("ansible_host").ok().flatten().and_then(|value| value.as_str().map(str::to_owned));
                 let groups = fleet.inventory.host(&name).map(|host| host.groups.clone()).unwrap_or_default();
                 let services = declared_services(&fleet.inventory, &name)?.unwrap_or_default();
-                values.push(serde_json::json!({"host": name, "address": address, "groups": groups, "services": services}));
+                values.push(
+                    serde_json::json!({"host": name, "address": address, "groups": groups, "services": services}),
+                );
                 rows.push(vec![name, address.unwrap_or_default(), groups.join(", "), services.join(", ")]);
             }
             if json {

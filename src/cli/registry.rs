@@ -61,7 +61,12 @@ fn list(fleet: &Fleet, category: Option<&str>) {
     for package in fleet.catalogue.packages.values() {
         let manifest = &package.manifest;
         if category.is_none_or(|wanted| manifest.category.eq_ignore_ascii_case(wanted)) {
-            rows.push(vec![package.id.clone(), manifest.version.clone(), manifest.category.clone(), manifest.name.clone()]);
+            rows.push(vec![
+                package.id.clone(),
+                manifest.version.clone(),
+                manifest.category.clone(),
+                manifest.name.clone(),
+            ]);
         }
     }
     table(&rows).iter().for_each(|line| println!("{line}"));
@@ -76,16 +81,26 @@ fn show(package: &Package) {
     let mut rows = vec![["SETTING", "REQUIRED", "DEFAULT", "HELP"].map(str::to_owned).to_vec()];
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     for variable in &manifest.variables {
-        let default = variable.default.as_ref().map(text).or_else(|| package.defaults.get(&variable.key).map(|d| d.value.clone()));
+        let default = variable
+            .default
+            .as_ref()
+            .map(text)
+            .or_else(|| package.defaults.get(&variable.key).map(|d| d.value.clone()));
         let help = variable.help.clone().unwrap_or_else(|| variable.prompt.clone());
         let required = if variable.required { "yes" } else { "" };
         rows.push(vec![variable.key.clone(), required.to_owned(), default.unwrap_or_default(), help]);
     }
-    for (key, default) in package.defaults.iter().filter(|(key, _)| !manifest.variables.iter().any(|v| v.key == **key)) {
+    for (key, default) in package.defaults.iter().filter(|(key, _)| !manifest.variables.iter().any(|v| v.key == **key))
+    {
         rows.push(vec![key.clone(), String::new(), default.value.clone(), default.help.clone()]);
     }
     for secret in &manifest.secrets {
-        rows.push(vec![secret.key.clone(), String::new(), format!("generated {} ({})", secret.kind, secret.length), String::new()]);
+        rows.push(vec![
+            secret.key.clone(),
+            String::new(),
+            format!("generated {} ({})", secret.kind, secret.length),
+            String::new(),
+        ]);
     }
     table(&rows).iter().for_each(|line| println!("{line}"));
     let depends: Vec<&str> = manifest.dependencies.iter().map(|d| d.service.as_str()).collect();

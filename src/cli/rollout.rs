@@ -51,9 +51,14 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let hosts = match (&flags.host, flags.all) {
         (Some(pattern), _) => fleet.select(pattern)?,
         (None, true) => fleet.select("all")?,
-        (None, false) => return Err(Error::new("no client is named").hint("use --host NAME, or --all for every client of the inventory")),
+        (None, false) => {
+            return Err(
+                Error::new("no client is named").hint("use --host NAME, or --all for every client of the inventory")
+            );
+        }
     };
-    if hosts.len() == every && every > 1 && !flags.all && !names_each(flags.host.as_deref().unwrap_or_default(), &hosts) {
+    if hosts.len() == every && every > 1 && !flags.all && !names_each(flags.host.as_deref().unwrap_or_default(), &hosts)
+    {
         return Err(Error::new(format!("this would touch every one of the {every} hosts")).hint("say so with --all"));
     }
     let sources = Sources {
@@ -107,10 +112,14 @@ pub(super) fn needs_services(plays: &[Play]) -> bool {
     fn includes(item: &Item) -> bool {
         match item {
             Item::Task(task) => matches!(task.action.kind, ActionKind::Control(Control::IncludeServices)),
-            Item::Block(block) => [&block.body, &block.rescue, &block.always].into_iter().flat_map(|items| items.iter()).any(includes),
+            Item::Block(block) => {
+                [&block.body, &block.rescue, &block.always].into_iter().flat_map(|items| items.iter()).any(includes)
+            }
         }
     }
-    plays.iter().any(|play| [&play.pre_tasks, &play.tasks, &play.post_tasks].into_iter().flat_map(|items| items.iter()).any(includes))
+    plays.iter().any(|play| {
+        [&play.pre_tasks, &play.tasks, &play.post_tasks].into_iter().flat_map(|items| items.iter()).any(includes)
+    })
 }
 
 /// The playbook that deploys one service.

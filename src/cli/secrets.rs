@@ -117,7 +117,11 @@ fn init(fleet: &Fleet, given: Vec<String>) -> Result<u8> {
             .hint("make an SSH key (ssh-keygen -t ed25519), or name recipients: provision secrets init age1…"));
     }
     let before = std::fs::read_to_string(&path).unwrap_or_default();
-    let mut text = if before.is_empty() { "# Who may read the clients' secrets (vps_data/). One public key per line.\n".to_owned() } else { before.clone() };
+    let mut text = if before.is_empty() {
+        "# Who may read the clients' secrets (vps_data/). One public key per line.\n".to_owned()
+    } else {
+        before.clone()
+    };
     for key in keys.iter().filter(|key| !before.lines().any(|line| line.trim() == key.trim())) {
         text.push_str(key.trim());
         text.push('\n');
@@ -172,7 +176,12 @@ fn get(fleet: &Fleet, name: &str, pattern: &str) -> Result<u8> {
     Ok(0)
 }
 
-fn change(fleet: &Fleet, name: &str, pattern: &str, edit: impl Fn(&mut EnvFile, &str) -> Result<&'static str>) -> Result<u8> {
+fn change(
+    fleet: &Fleet,
+    name: &str,
+    pattern: &str,
+    edit: impl Fn(&mut EnvFile, &str) -> Result<&'static str>,
+) -> Result<u8> {
     let (service, key) = split(name)?;
     if service != "global" {
         fleet.catalogue.get(service)?;
@@ -183,7 +192,8 @@ fn change(fleet: &Fleet, name: &str, pattern: &str, edit: impl Fn(&mut EnvFile, 
         let mut file = EnvFile::load(&path, &fleet.identities)?;
         let what = edit(&mut file, key)?;
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| Error::new(format!("cannot create `{}`: {error}", folder.display())))?;
+            std::fs::create_dir_all(folder)
+                .map_err(|error| Error::new(format!("cannot create `{}`: {error}", folder.display())))?;
         }
         file.save(&path, &recipients)?;
         println!("{host} {name} {what}");
@@ -192,9 +202,9 @@ fn change(fleet: &Fleet, name: &str, pattern: &str, edit: impl Fn(&mut EnvFile, 
 }
 
 fn split(name: &str) -> Result<(&str, &str)> {
-    name.split_once('/')
-        .filter(|(service, key)| !service.is_empty() && !key.is_empty())
-        .ok_or_else(|| Error::new(format!("`{name}` is not of the form service/KEY")).hint("e.g. hub/ADMIN_PASSWORD, or global/KEY"))
+    name.split_once('/').filter(|(service, key)| !service.is_empty() && !key.is_empty()).ok_or_else(|| {
+        Error::new(format!("`{name}` is not of the form service/KEY")).hint("e.g. hub/ADMIN_PASSWORD, or global/KEY")
+    })
 }
 
 fn read_value(name: &str) -> Result<Secret> {

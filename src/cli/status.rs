@@ -7,11 +7,11 @@ use clap::Args;
 use indexmap::IndexMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::common::{Fleet, FleetFlags};
-use crate::engine::{self, Job};
+use super::execute::drive;
+use crate::engine::Job;
 use crate::error::{Error, Result};
 use crate::event::{Event, Kind, Outcome, Status};
 use crate::report::style::{bold, green, red, table, yellow};
@@ -53,7 +53,8 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let fleet = flags.fleet.load()?;
     let hosts = fleet.select(&flags.host)?;
     let answers = ask(&fleet, &hosts).await?;
-    let mut rows = vec![["CLIENT", "SERVICE", "DECLARED", "INSTALLED", "STATE", "DRIFT", "URL"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["CLIENT", "SERVICE", "DECLARED", "INSTALLED", "STATE", "DRIFT", "URL"].map(str::to_owned).to_vec()];
     let mut code = 0;
     for host in &hosts {
         let seen = match answers.get(host) {
@@ -116,7 +117,15 @@ impl Row {
     fn cells(&self, host: &str) -> Vec<String> {
         let dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let drift = self.drift.to_owned();
-        vec![host.to_owned(), self.service.clone(), dash(&self.declared), dash(&self.installed), self.state.clone(), drift, self.url.clone()]
+        vec![
+            host.to_owned(),
+            self.service.clone(),
+            dash(&self.declared),
+            dash(&self.installed),
+            self.state.clone(),
+            drift,
+            self.url.clone(),
+        ]
     }
     fn json(&self, host: &str) -> Value {
         serde_json::json!({"host": host, "service": self.service, "declared": self.declared, "installed": self.installed,
@@ -148,7 +157,8 @@ fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
             (Some(_), Some(_)) => "no",
         };
         let project = record.and_then(|record| text(record, "project"));
-        let url = record.and_then(|record| record.pointer("/urls/0/url")?.as_str().map(str::to_owned)).unwrap_or_default();
+        let url =
+            record.and_then(|record| record.pointer("/urls/0/url")?.as_str().map(str::to_owned)).unwrap_or_default();
         rows.push(Row {
             declared: declared.contains(&service).then(|| version.clone().unwrap_or_else(|| "yes".to_owned())),
             installed: record.and_then(|record| text(record, "version")),
@@ -187,7 +197,8 @@ fn state(project: &str, containers: &[Value]) -> String {
     let mine = |container: &&Value| {
         let labels = text(container, "Labels");
         labels.split(',').any(|label| {
-            label == format!("com.docker.compose.project={project}") || label == format!("com.docker.stack.namespace={project}")
+            label == format!("com.docker.compose.project={project}")
+                || label == format!("com.docker.stack.namespace={project}")
         })
     };
     let (mut total, mut well, mut wrong) = (0, 0, Vec::new());
@@ -219,7 +230,9 @@ fn parse(output: &str) -> Seen {
             seen.records.insert(service, record);
         } else if let Some((checksum, path)) = line.strip_prefix("@file ").and_then(|text| text.split_once("  ")) {
             seen.files.insert(path.to_owned(), checksum.to_owned());
-        } else if let Some(container) = line.strip_prefix("@container ").and_then(|text| serde_json::from_str(text).ok()) {
+        } else if let Some(container) =
+            line.strip_prefix("@container ").and_then(|text| serde_json::from_str(text).ok())
+        {
             seen.containers.push(container);
         }
     }
@@ -228,7 +241,8 @@ fn parse(output: &str) -> Seen {
 
 /// Each host's output, or why there is none.
 async fn ask(fleet: &Fleet, hosts: &[String]) -> Result<IndexMap<String, std::result::Result<String, String>>> {
-    let path = shipped::locate(Path::new("."), "playbooks/status.yml").ok_or_else(|| Error::new("the playbook playbooks/status.yml is missing"))?;
+    let path = shipped::locate(Path::new("."), "playbooks/status.yml")
+        .ok_or_else(|| Error::new("the playbook playbooks/status.yml is missing"))?;
     let job = Job {
         run: "status".to_owned(),
         plays: playbook::load(&path)?,
@@ -247,18 +261,13 @@ async fn ask(fleet: &Fleet, hosts: &[String]) -> Result<IndexMap<String, std::re
         become_password: None,
         window: 0,
     };
-    let (sender, mut receiver) = mpsc::unbounded_channel::<Event>();
-    let hear = async {
-        let mut answers = IndexMap::new();
-        while let Some(event) = receiver.recv().await {
-            if let Kind::TaskFinished { host, outcome, .. } = event.kind {
-                answers.insert(host, answer(&outcome));
-            }
+    let mut answers = IndexMap::new();
+    let hear = |event: Event| {
+        if let Kind::TaskFinished { host, outcome, .. } = event.kind {
+            answers.insert(host, answer(&outcome));
         }
-        answers
     };
-    let (ran, answers) = tokio::join!(engine::run(job, sender, CancellationToken::new()), hear);
-    ran?;
+    drive(job, CancellationToken::new(), hear).await?;
     Ok(answers)
 }
 
@@ -278,9 +287,7 @@ mod tests {
 
     #[test]
     fn states_are_read_from_docker() {
-        let container = |name: &str, state: &str, status: &str| {
-            serde_json::json!({"Names": name, "State": state, "Status": status, "Labels": "a=b,com.docker.compose.project=versatile-x"})
-        };
+        let container = |name: &str, state: &str, status: &str| serde_json::json!({"Names": name, "State": state, "Status": status, "Labels": "a=b,com.docker.compose.project=versatile-x"});
         let done = container("x-job-1", "exited", "Exited (0) 2 minutes ago");
         let well = container("x-web-1", "running", "Up 2 minutes (healthy)");
         let sick = container("x-db-1", "running", "Up 2 minutes (unhealthy)");

@@ -51,7 +51,9 @@ impl Done {
     pub fn no_items() -> Self {
         Done {
             status: Status::Skipped,
-            result: object(json!({"results": [], "skipped_reason": "No items in the list", "skip_reason": "No items in the list"})),
+            result: object(
+                json!({"results": [], "skipped_reason": "No items in the list", "skip_reason": "No items in the list"}),
+            ),
             ..Done::default()
         }
     }

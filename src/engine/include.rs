@@ -135,9 +135,11 @@ impl Walk {
     }
 
     fn services_of(&self, args: &Object, scope: &Scope) -> Result<Vec<ServiceDeploy>, Failure> {
-        let services = self.run.services.clone().ok_or_else(|| {
-            Failure::new("`include_services`: no registry of services is open in this run")
-        })?;
+        let services = self
+            .run
+            .services
+            .clone()
+            .ok_or_else(|| Failure::new("`include_services`: no registry of services is open in this run"))?;
         services.expand(&self.host.name, args.get("services").unwrap_or(&Value::Null), scope)
     }
 

@@ -180,16 +180,19 @@ fn sequence(over: &Value) -> Result<Vec<Value>, Fault> {
                 let words = crate::playbook::split_words(&text, None);
                 options.extend(words.pairs.into_iter().map(|(key, value)| (key.to_owned(), value)));
             }
-            Value::Object(map) => options.extend(map.into_iter().map(|(key, value)| {
-                (key, value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-            })),
+            Value::Object(map) => options.extend(
+                map.into_iter()
+                    .map(|(key, value)| (key, value.as_str().map_or_else(|| value.to_string(), str::to_owned))),
+            ),
             _ => {}
         }
     }
     let option = |name: &str| options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let number = |name: &str| -> Result<Option<i64>, Fault> {
         option(name)
-            .map(|text| text.trim().parse().map_err(|_| Fault::new(format!("`with_sequence`: `{name}` is not a number"))))
+            .map(|text| {
+                text.trim().parse().map_err(|_| Fault::new(format!("`with_sequence`: `{name}` is not a number")))
+            })
             .transpose()
     };
     let start = number("start")?.unwrap_or(1);
@@ -238,7 +241,10 @@ mod tests {
     #[test]
     fn with_something() {
         assert_eq!(flat(list(json!([1, [2, [3]]])), 1), list(json!([1, 2, [3]])));
-        assert_eq!(nested(vec![list(json!(["a", "b"])), list(json!([1, 2]))]), list(json!([["a", 1], ["a", 2], ["b", 1], ["b", 2]])));
+        assert_eq!(
+            nested(vec![list(json!(["a", "b"])), list(json!([1, 2]))]),
+            list(json!([["a", 1], ["a", 2], ["b", 1], ["b", 2]]))
+        );
         assert_eq!(together(vec![list(json!(["a", "b"])), list(json!([1]))]), list(json!([["a", 1], ["b", null]])));
         assert_eq!(sequence(&json!("start=1 end=3 format=web%02d")).unwrap(), list(json!(["web01", "web02", "web03"])));
         assert_eq!(sequence(&json!("count=2 start=10 stride=-5")).unwrap(), list(json!(["10", "5"])));

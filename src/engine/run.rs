@@ -273,11 +273,7 @@ async fn play(run: &Arc<Run>, planned: Planned, index: usize) -> bool {
     let Planned { play, hosts } = planned;
     let well = |name: &String| run.host(name).is_some_and(|host| host.fate() == Fate::Well);
     let hosts: Vec<String> = hosts.into_iter().filter(well).collect();
-    run.emit.emit(Kind::PlayStarted {
-        play: play.name.clone(),
-        hosts: hosts.clone(),
-        place: play.place.to_string(),
-    });
+    run.emit.emit(Kind::PlayStarted { play: play.name.clone(), hosts: hosts.clone(), place: play.place.to_string() });
     if hosts.is_empty() {
         let text = format!("play `{}`: no hosts are left for it", play.name);
         run.emit.emit(Kind::Note { host: None, level: Level::Info, text });
@@ -383,6 +379,7 @@ async fn finish(run: &Arc<Run>, taking_part: Vec<String>, begin: Instant) -> Sum
     };
     let took_ms = begin.elapsed().as_millis() as u64;
     run.emit.emit(Kind::RunFinished { status, exit_code, took_ms });
+    run.emit.close();
     Summary { status, exit_code, hosts, failed, round_trips, took_ms }
 }
 

@@ -128,8 +128,7 @@ pub(super) fn about_batch(play: &crate::playbook::Play, all: &[String], batch: &
 }
 
 fn about_host(run: &Run, host: &Host) -> Object {
-    let mut groups: Vec<String> =
-        run.inventory.host(&host.name).map(|known| known.groups.clone()).unwrap_or_default();
+    let mut groups: Vec<String> = run.inventory.host(&host.name).map(|known| known.groups.clone()).unwrap_or_default();
     groups.sort();
     let short = host.name.split('.').next().unwrap_or(&host.name);
     object(json!({

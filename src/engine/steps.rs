@@ -104,9 +104,12 @@ impl Walk {
                 false => Value::String(format!("{{{{ {text} }}}}")),
             }));
         }
-        if let ActionKind::Control(crate::playbook::Control::Assert | crate::playbook::Control::Debug) = task.action.kind {
+        if let ActionKind::Control(crate::playbook::Control::Assert | crate::playbook::Control::Debug) =
+            task.action.kind
+        {
             for key in ["that", "var"] {
-                let listed = task.action.args.get(key).map(|that| that.as_array().cloned().unwrap_or(vec![that.clone()]));
+                let listed =
+                    task.action.args.get(key).map(|that| that.as_array().cloned().unwrap_or(vec![that.clone()]));
                 let bare = listed.into_iter().flatten();
                 written.extend(bare.filter_map(|text| Some(Value::String(format!("{{{{ {} }}}}", text.as_str()?)))));
             }
@@ -200,7 +203,8 @@ impl Walk {
 
     fn play_scope(&self) -> Scope {
         let view = super::scope::View { run: self.run.clone(), around: self.batch.play.around.clone() };
-        let mut scope = super::scope::host_scope(&self.run, &self.host, &self.batch.play.around).in_world(Arc::new(view));
+        let mut scope =
+            super::scope::host_scope(&self.run, &self.host, &self.batch.play.around).in_world(Arc::new(view));
         self.play_vars.iter().for_each(|layer| scope.push(layer.clone()));
         scope.push(Layer::written(self.run.extra_vars.clone()));
         scope
@@ -267,7 +271,11 @@ mod tests {
         ];
         let list = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>();
         for (tags, wanted, unwanted, expected) in table {
-            assert_eq!(selected(&list(tags), &list(wanted), &list(unwanted)), *expected, "{tags:?} {wanted:?} {unwanted:?}");
+            assert_eq!(
+                selected(&list(tags), &list(wanted), &list(unwanted)),
+                *expected,
+                "{tags:?} {wanted:?} {unwanted:?}"
+            );
         }
     }
 }

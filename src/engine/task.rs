@@ -59,7 +59,10 @@ impl Walk {
             Turn::Theirs(Some(shared)) => self.take_over(&shared),
             Turn::Theirs(None) => {
                 let msg = format!("the host that was to do `{}` for all left the play", task.name);
-                Flow::Failed(Box::new(Failed { task: json!({"name": task.name}), result: json!({"msg": msg, "failed": true}) }))
+                Flow::Failed(Box::new(Failed {
+                    task: json!({"name": task.name}),
+                    result: json!({"msg": msg, "failed": true}),
+                }))
             }
         }
     }
@@ -72,7 +75,9 @@ impl Walk {
         self.host.add_facts(shared.facts.clone(), false);
         match &shared.failed {
             None => Flow::Next,
-            Some(msg) => Flow::Failed(Box::new(Failed { task: Value::Null, result: json!({"msg": msg, "failed": true}) })),
+            Some(msg) => {
+                Flow::Failed(Box::new(Failed { task: Value::Null, result: json!({"msg": msg, "failed": true}) }))
+            }
         }
     }
 
@@ -159,11 +164,7 @@ impl Walk {
         });
         let outcome = self.outcome(done, quiet, forgiven || rescued, begin.elapsed());
         let told = reference.clone();
-        self.run.emit.emit(Kind::TaskFinished {
-            host: self.host.name.clone(),
-            task: told,
-            outcome: Box::new(outcome),
-        });
+        self.run.emit.emit(Kind::TaskFinished { host: self.host.name.clone(), task: told, outcome: Box::new(outcome) });
         match (unreachable, failed) {
             _ if forgiven => Flow::Next,
             _ if interrupted => Flow::End(End::Interrupted),
@@ -494,7 +495,8 @@ fn label(label: Option<&Value>, scope: &Scope, item: &Value) -> String {
     let text = match &shown {
         Value::String(text) => text.clone(),
         Value::Object(fields) => {
-            let telling = ["name", "key", "dest", "path", "item", "src"].iter().find_map(|key| fields.get(*key)?.as_str());
+            let telling =
+                ["name", "key", "dest", "path", "item", "src"].iter().find_map(|key| fields.get(*key)?.as_str());
             telling.map_or_else(|| shown.to_string(), str::to_owned)
         }
         other => other.to_string(),

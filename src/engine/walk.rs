@@ -224,7 +224,9 @@ impl Walk {
     pub fn reference(&self, task: &Task, scope: &Scope) -> TaskRef {
         let name = match task.name.contains("{{") {
             // a name that cannot be templated is shown as it was written
-            true => scope.value(&Value::from(task.name.as_str())).ok().and_then(|name| name.as_str().map(str::to_owned)),
+            true => {
+                scope.value(&Value::from(task.name.as_str())).ok().and_then(|name| name.as_str().map(str::to_owned))
+            }
             false => None,
         };
         let id: Vec<String> = self.position.iter().map(u32::to_string).collect();

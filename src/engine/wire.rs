@@ -90,8 +90,7 @@ impl Wire {
                 Some((_, link)) => link.clone(),
                 None => {
                     let connection = connections.open(target, cancel).await?;
-                    let link =
-                        Arc::new(Link { connection, ahead: Mutex::default(), greeted: AtomicBool::new(false) });
+                    let link = Arc::new(Link { connection, ahead: Mutex::default(), greeted: AtomicBool::new(false) });
                     links.push((key, link.clone()));
                     link
                 }
@@ -200,9 +199,10 @@ impl Way<'_> {
         let mut ahead = self.link.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken: Vec<usize> = Vec::new();
         for query in queries {
-            let found = ahead.answers.iter().enumerate().position(|(index, (who, known, _))| {
-                *who == self.who && known == query && !taken.contains(&index)
-            })?;
+            let found =
+                ahead.answers.iter().enumerate().position(|(index, (who, known, _))| {
+                    *who == self.who && known == query && !taken.contains(&index)
+                })?;
             taken.push(found);
         }
         let answers = taken.iter().map(|index| ahead.answers[*index].2.clone()).collect();

@@ -40,7 +40,12 @@ pub enum End {
 
 impl Shell {
     /// Opens a lane. `spent` counts the times we waited for the host.
-    pub async fn open(link: &Link, who: Option<&Become>, sh: &str, spent: &(dyn Fn(u64) + Sync)) -> Result<Self, Trouble> {
+    pub async fn open(
+        link: &Link,
+        who: Option<&Become>,
+        sh: &str,
+        spent: &(dyn Fn(u64) + Sync),
+    ) -> Result<Self, Trouble> {
         elevate::check(who)?;
         let token = frame::token()?;
         let command = match who {
@@ -129,6 +134,8 @@ async fn exchange(channel: &mut Channel, prelude: &str, steps: &[Step], keep: us
         err.end();
         End::Lost { stderr: [std::mem::take(&mut err.stray), err.partial()].concat() }
     } else if running {
+        out.end();
+        err.end();
         End::TimedOut(Output { rc: 124, stdout: out.partial(), stderr: err.partial() })
     } else {
         End::Silent

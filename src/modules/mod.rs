@@ -33,6 +33,7 @@ pub mod env_file;
 mod facts;
 mod file;
 mod firewall;
+mod http;
 mod net;
 mod observed;
 mod package;
@@ -149,6 +150,7 @@ const FAMILIES: &[&[Spec]] = &[
     facts::FAMILY,
     file::FAMILY,
     firewall::FAMILY,
+    http::FAMILY,
     net::FAMILY,
     package::FAMILY,
     repository::FAMILY,

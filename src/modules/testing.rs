@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{Build, Local, LocalKind};
-use crate::plan::{Answer, Failure, Module, Observed, Operation, Output, Plan};
+use crate::plan::{Answer, Failure, FileKind, FileStat, Module, Observed, Operation, Output, Plan};
 
 /// A controller whose files are under `/tmp` of the test's own making; templates render as they are.
 pub struct Plain(pub PathBuf);
@@ -65,5 +65,24 @@ fn call(operation: &Operation) -> String {
             format!("write {}:\n{}", write.to.path, String::from_utf8_lossy(&write.content))
         }
         other => format!("{other:?}"),
+    }
+}
+
+/// Something of root's with mode 0644.
+pub fn file_stat(kind: FileKind) -> FileStat {
+    FileStat {
+        kind,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        owner: "root".into(),
+        group: "root".into(),
+        size: 1,
+        mtime: 1,
+        inode: 1,
+        device: 1,
+        nlink: 1,
+        target: None,
+        checksum: None,
     }
 }

@@ -54,14 +54,27 @@ pub fn deploy_vars(package: &Package, host: &HostPlace, version: &str) -> Object
 
 /// The stack as it would be for an imagined host on which every setting has a made-up value; for lint.
 pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result<Value> {
-    let host = HostPlace { host: "sample".to_owned(), runtime: runtime.to_owned(), deploy_root: "/opt/sample".to_owned() };
+    let host =
+        HostPlace { host: "sample".to_owned(), runtime: runtime.to_owned(), deploy_root: "/opt/sample".to_owned() };
     let mut vars = deploy_vars(package, &host, &package.manifest.version);
-    for (key, value) in [("docker_network", "web"), ("tls", "acme"), ("timezone", "UTC"), ("domain", "sample.example"), ("inventory_hostname", "sample")] {
+    for (key, value) in [
+        ("docker_network", "web"),
+        ("tls", "acme"),
+        ("timezone", "UTC"),
+        ("domain", "sample.example"),
+        ("inventory_hostname", "sample"),
+    ] {
         vars.insert(key.to_owned(), Value::from(value));
     }
-    let declared = package.manifest.variables.iter().map(|v| (v.key.clone(), v.default.clone().unwrap_or(Value::from("sample"))));
+    let declared =
+        package.manifest.variables.iter().map(|v| (v.key.clone(), v.default.clone().unwrap_or(Value::from("sample"))));
     let secrets = package.manifest.secrets.iter().map(|secret| (secret.key.clone(), Value::from("sample")));
-    let databases = package.manifest.databases.iter().flat_map(|d| [&d.db_name_var, &d.user_var, &d.password_var]).map(|key| (key.clone(), Value::from("sample")));
+    let databases = package
+        .manifest
+        .databases
+        .iter()
+        .flat_map(|d| [&d.db_name_var, &d.user_var, &d.password_var])
+        .map(|key| (key.clone(), Value::from("sample")));
     let examples = package.defaults.iter().map(|(key, default)| (key.clone(), Value::from(default.value.clone())));
     for (key, value) in declared.chain(secrets).chain(databases).chain(examples) {
         vars.entry(key).or_insert(value);
@@ -181,13 +194,7 @@ fn stack_text(package: &Package, stack: &Value) -> String {
 }
 
 /// The rendered template over its base.
-fn stack(
-    catalogue: &Catalogue,
-    package: &Package,
-    host: &HostPlace,
-    scope: &Scope,
-    project: &str,
-) -> Result<Value> {
+fn stack(catalogue: &Catalogue, package: &Package, host: &HostPlace, scope: &Scope, project: &str) -> Result<Value> {
     let path = package.stack_template(&host.runtime);
     let mut stack = stack_value(scope, &path)?;
     if let Some(name) = &package.manifest.extends

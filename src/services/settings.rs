@@ -432,8 +432,11 @@ impl World for PackageWorld {
 
 /// A host's inventory variables and `-e` as a scope, without facts.
 pub fn host_scope(inventory: &Arc<Inventory>, host: &str, extra_vars: &Object) -> Scope {
-    let world =
-        PackageWorld { package: PathBuf::from("."), catalogue: Catalogue::default(), inventory: Some(inventory.clone()) };
+    let world = PackageWorld {
+        package: PathBuf::from("."),
+        catalogue: Catalogue::default(),
+        inventory: Some(inventory.clone()),
+    };
     let mut scope = Scope::new(Arc::new(world));
     for layer in inventory.layers(host) {
         scope.push(Layer { vars: layer.vars.clone(), raw: false });

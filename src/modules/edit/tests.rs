@@ -3,28 +3,14 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::modules::testing::build;
+use crate::modules::testing::{build, file_stat};
 use crate::plan::Answer;
 
 /// The text after the edit; `None` if nothing is to be done.
 fn edit(module: &str, mut args: Value, before: Option<&str>) -> Result<Option<String>, Failure> {
     args["path"] = json!("/etc/x");
     let module = build(module, args)?;
-    let stat = FileStat {
-        kind: FileKind::File,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        owner: "root".into(),
-        group: "root".into(),
-        size: 1,
-        mtime: 1,
-        inode: 1,
-        device: 1,
-        nlink: 1,
-        target: None,
-        checksum: None,
-    };
+    let stat = file_stat(FileKind::File);
     let answers = [
         Answer::Stat(before.map(|_| stat.clone())),
         Answer::Bytes(before.map(|text| text.as_bytes().to_vec())),
