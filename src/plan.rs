@@ -125,7 +125,7 @@ impl Drop for Secret {
 /// Scripts run in a subshell with stdin from `/dev/null` (or `stdin`), `LC_ALL=C` for queries. They travel on the
 /// lane's standard input, never in an argument vector, so a [`Part::Secret`] may stand in front of a shell builtin
 /// (`printf`), but never as the argument of an external command.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Script {
     pub parts: Vec<Part>,
     /// Directory to change to first.
@@ -137,6 +137,20 @@ pub struct Script {
     pub stdin: Option<Vec<u8>>,
     /// After this long the script and what it started are killed; the lane's default (300 s) if none.
     pub timeout: Option<Duration>,
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script")
+            .field("parts", &self.parts)
+            .field("cwd", &self.cwd)
+            .field("env", &self.env)
+            .field("umask", &self.umask)
+            // may be a secret
+            .field("stdin", &self.stdin.as_ref().map(|bytes| format!("{} bytes", bytes.len())))
+            .field("timeout", &self.timeout)
+            .finish()
+    }
 }
 
 #[derive(Clone, PartialEq)]
@@ -468,6 +482,8 @@ mod tests {
         let script = Script::new().raw("printf %s").secret(Secret::new("hunter2")).raw("| tee").arg("a b");
         assert_eq!(script.render(), "printf %s hunter2 | tee 'a b'");
         assert_eq!(script.shown(), "printf %s ******** | tee 'a b'");
-        assert!(!format!("{script:?}").contains("hunter2"));
+        let script = script.stdin("hunter2");
+        let shown = format!("{script:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("104, 117, 110"), "{shown}");
     }
 }

@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use crate::plan::{FileStat, Object, Script};
+use crate::plan::{FileStat, Object, Part, Script};
 
 use super::args::{self, Mode};
 
@@ -87,12 +87,19 @@ impl Pending {
     }
 
     /// Appends ` && chown … && chmod …`. chown clears suid, so chmod comes last.
-    pub fn append(&self, mut script: Script, path: &str) -> Script {
+    pub fn append(&self, script: Script, path: &str) -> Script {
+        self.append_part(script, &Part::Quoted(path.to_owned()))
+    }
+
+    /// As `append`, for a path that only the shell knows (`"$t"`).
+    pub fn append_part(&self, mut script: Script, path: &Part) -> Script {
         if let Some(ownership) = self.ownership() {
-            script = script.raw("&& chown").arg(ownership).arg(path);
+            script = script.raw("&& chown").arg(ownership);
+            script.parts.push(path.clone());
         }
         if let Some(mode) = self.mode {
-            script = script.raw("&& chmod").arg(octal(mode)).arg(path);
+            script = script.raw("&& chmod").arg(octal(mode));
+            script.parts.push(path.clone());
         }
         script
     }
@@ -111,6 +118,22 @@ impl Pending {
         line("mode", &octal(stat.mode), self.mode.map(octal).as_deref());
         (before, after)
     }
+}
+
+/// Makes a directory and those above it; each that is made gets the attributes, as Ansible's `file` does.
+pub fn make_directories(path: &str, attributes: &Attributes) -> Script {
+    let pending = attributes.of_new(true);
+    let mut script = Script::new().raw("umask 022");
+    let ends = path.char_indices().filter(|(at, c)| *c == '/' && *at > 0).map(|(at, _)| at).chain([path.len()]);
+    for level in ends.map(|end| &path[..end]) {
+        script = script.raw("&& { [ -d").arg(level).raw("] || {");
+        script = match pending.mode {
+            Some(mode) => script.raw("mkdir -m").arg(octal(mode & 0o777)).arg(level),
+            None => script.raw("mkdir").arg(level),
+        };
+        script = pending.append(script, level).raw("; }; }");
+    }
+    script
 }
 
 /// `0644`.

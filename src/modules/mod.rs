@@ -16,18 +16,35 @@ mod apt;
 pub mod args;
 mod attributes;
 mod command;
+mod compose;
+mod compose_state;
 mod copy;
 mod cron;
+mod docker;
+mod docker_container;
+mod docker_image_pull;
+mod docker_login;
+mod docker_network;
+mod docker_swarm;
+mod docker_volume;
+mod docker_wait;
 mod edit;
+pub mod env_file;
 mod facts;
 mod file;
 mod firewall;
+mod http;
 mod net;
+mod observed;
 mod package;
+mod pattern;
+mod place;
 mod repository;
 mod stat;
 mod system;
 mod systemd;
+#[cfg(test)]
+mod testing;
 
 /// One module as the catalogue knows it.
 pub struct Spec {
@@ -133,12 +150,22 @@ const FAMILIES: &[&[Spec]] = &[
     facts::FAMILY,
     file::FAMILY,
     firewall::FAMILY,
+    http::FAMILY,
     net::FAMILY,
     package::FAMILY,
     repository::FAMILY,
     stat::FAMILY,
     system::FAMILY,
     systemd::FAMILY,
+    // of containers
+    compose::FAMILY,
+    docker_container::FAMILY,
+    docker_image_pull::FAMILY,
+    docker_login::FAMILY,
+    docker_network::FAMILY,
+    docker_swarm::FAMILY,
+    docker_volume::FAMILY,
+    env_file::FAMILY,
 ];
 
 /// The module of this name, by any of its spellings.
@@ -172,6 +199,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("serole", "SELinux labels are not managed"),
     ("setype", "SELinux labels are not managed"),
     ("selevel", "SELinux labels are not managed"),
+    ("generate_ssh_key", "keys of accounts are not generated; use `command: ssh-keygen …` with `creates`"),
+    ("ssh_key_file", "keys of accounts are not generated; use `command: ssh-keygen …` with `creates`"),
+    ("ssh_key_bits", "keys of accounts are not generated; use `command: ssh-keygen …` with `creates`"),
     ("unsafe_writes", "files are always replaced whole, never written in place"),
 ];
 

@@ -13,8 +13,8 @@ setting() { # NAME: MARIADB_NAME or MYSQL_NAME, or the content of the file named
 }
 
 quoted() { # SQL string
-    local text=${1//\\/\\\\}
-    printf "'%s'" "${text//\'/\\\'}"
+    local text=${1//\\/\\\\} quote="'"
+    printf "'%s'" "${text//$quote/$quote$quote}"
 }
 
 case "${1-}" in -*) set -- mariadbd "$@" ;; esac

@@ -1,0 +1,606 @@
+//! `docker_compose_v2`: a compose project runs as its files say, and is healthy.
+//!
+//! ```yaml
+//! - docker_compose_v2:
+//!     project_src: /opt/ATS/VersatileHub/services/hub
+//!     project_name: versatile-hub
+//!     remove_orphans: true
+//!     wait_timeout: 900
+//! ```
+//!
+//! The story, each step followed by a new look at the host:
+//! 1. images that are missing are pulled (or built), before anything stops;
+//! 2. `docker compose create` makes new containers, replacing only those that differ; why is in the difference;
+//! 3. containers are started as soon as what they depend on is ready;
+//! 4. all are watched until they are ready, done or lost. One that restarts in a loop fails at once, with its last lines.
+//!
+//! So `docker compose up`, which would block on a dependency for as long as that takes, is never run, and the containers
+//! are exactly those that it would have made. If nothing is to be done, one round trip shows it.
+//!
+//! Unlike Ansible's module it waits by default (`wait: false` ends after starting). Leaves out `definition` (write the file
+//! with `template` or `copy`), `scale`, `dependencies: false` and lifecycle hooks.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::compose_state::{Action, Kind, Project, Recreate, SERVICE, Seen, Wish};
+use super::docker::{ask, diff, docker, json as read_json, output, trouble};
+use super::docker_wait::{Container, Verdict, last_lines, lost, pause};
+use super::{Build, Spec, args, observed, typed};
+use crate::plan::{
+    Answer, Change, Failure, Module, Object, Observed, Operation, Output, Plan, Query, Return, Script, Then,
+};
+
+pub const FAMILY: &[Spec] = &[Spec {
+    name: "docker_compose_v2",
+    aliases: &["community.docker.docker_compose_v2"],
+    args: &[
+        "project_src",
+        "project_name",
+        "files",
+        "env_files",
+        "profiles",
+        "services",
+        "state",
+        "pull",
+        "build",
+        "recreate",
+        "remove_orphans",
+        "remove_volumes",
+        "remove_images",
+        "timeout",
+        "wait",
+        "wait_timeout",
+    ],
+    free_form: None,
+    build,
+}];
+
+#[derive(Debug, Deserialize)]
+struct Compose {
+    project_src: String,
+    project_name: Option<String>,
+    #[serde(default, deserialize_with = "args::list")]
+    files: Vec<String>,
+    #[serde(default, deserialize_with = "args::list")]
+    env_files: Vec<String>,
+    #[serde(default, deserialize_with = "args::list")]
+    profiles: Vec<String>,
+    #[serde(default, deserialize_with = "args::list")]
+    services: Vec<String>,
+    #[serde(default)]
+    state: State,
+    #[serde(default)]
+    pull: Get,
+    #[serde(default)]
+    build: Get,
+    #[serde(default)]
+    recreate: Recreate,
+    #[serde(default, deserialize_with = "args::flag")]
+    remove_orphans: bool,
+    #[serde(default, deserialize_with = "args::flag")]
+    remove_volumes: bool,
+    remove_images: Option<Images>,
+    /// Seconds that a container gets to stop.
+    #[serde(default, deserialize_with = "args::opt_count")]
+    timeout: Option<u64>,
+    #[serde(default = "yes", deserialize_with = "args::flag")]
+    wait: bool,
+    /// Seconds without progress after which waiting is given up.
+    #[serde(default, deserialize_with = "args::opt_count")]
+    wait_timeout: Option<u64>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Default, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    #[default]
+    Present,
+    Absent,
+    Stopped,
+    Restarted,
+}
+
+/// When to pull or build images. `policy`: as the compose file says, which is `missing` if it says nothing.
+#[derive(Clone, Copy, Debug, Deserialize, Default, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Get {
+    Always,
+    Missing,
+    Never,
+    #[default]
+    Policy,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Images {
+    All,
+    Local,
+}
+
+fn build(args: Object, build: &Build<'_>) -> Result<Box<dyn Module>, Failure> {
+    let mut compose: Compose = typed(FAMILY[0].args, args)?;
+    compose.project_src = args::host_path(&compose.project_src, build)?;
+    Ok(Box::new(compose))
+}
+
+/// Positions of the answers.
+const DIRECTORY: usize = 0;
+const CONFIG: usize = 1;
+const HASHES: usize = 2;
+const IMAGES: usize = 3;
+const CONTAINERS: usize = 4;
+
+/// In front of every call of Compose. It prefers variables of its own environment to those of the `.env` file, so a
+/// setting that happens to be named as one of root's variables (`HOME`, `TZ`, `LANG` …) would get root's value.
+const CLEAN: &str = r#"DOCKER_CONFIG=${DOCKER_CONFIG:-$HOME/.docker}; export DOCKER_CONFIG
+names() { for f; do [ -r "$f" ] && sed -n 's/^\(export  *\)\{0,1\}\([A-Za-z_][A-Za-z0-9_]*\) *=.*/\2/p' "$f"; done; }
+compose() { env $unset docker compose "$@"; }
+unset=
+for n in $(names "$@"); do case $n in PATH|DOCKER_*) ;; *) unset="$unset -u $n" ;; esac; done
+"#;
+
+impl Module for Compose {
+    fn probe(&self) -> Vec<Query> {
+        let containers = match &self.project_name {
+            Some(name) => Script::new()
+                .raw("date +%s\nids=$(docker ps -aq --no-trunc --filter")
+                .arg(format!("label=com.docker.compose.project={name}"))
+                .raw(") || exit\n"),
+            // Compose knows the project's name
+            None => {
+                self.prepared().raw("date +%s\nids=$(compose").args(self.options()).raw("ps -aq --no-trunc) || exit\n")
+            }
+        };
+        let images = self
+            .prepared()
+            .raw("compose")
+            .args(self.options())
+            .raw("config --images | sort -u | while read -r i; do\n")
+            .raw("printf '%s\\t%s\\n' \"$i\" \"$(docker image inspect --format '{{.Id}}' \"$i\" 2>/dev/null)\"; done");
+        vec![
+            Query::Stat { path: self.project_src.clone(), follow: true, checksum: false },
+            ask(self.call().raw("config --format json")),
+            ask(self.call().raw("config --hash '*'")),
+            ask(images),
+            ask(containers.raw("if [ -n \"$ids\" ]; then docker inspect --type container $ids; else echo '[]'; fi")),
+        ]
+    }
+
+    fn plan(&self, observed: &Observed<'_>) -> Result<Plan, Failure> {
+        let directory = observed::stat(observed.answers, DIRECTORY, &self.project_src)?;
+        let (now, containers) = self.containers(observed.answers)?;
+        if self.state == State::Absent {
+            return Ok(self.down(containers, directory.is_some()));
+        }
+        if directory.is_none() {
+            return Err(Failure::new(format!("project_src {} does not exist", self.project_src)));
+        }
+        let (seen, warnings) = self.seen(observed, now, containers)?;
+        match self.state {
+            State::Stopped => self.stop(&seen),
+            State::Present | State::Restarted | State::Absent => self.converge(observed, &seen, &warnings),
+        }
+    }
+}
+
+impl Compose {
+    fn options(&self) -> Vec<String> {
+        let mut options = vec!["--project-directory".to_owned(), ".".to_owned()];
+        let named = self.project_name.iter().map(|name| ("--project-name", name));
+        let files = self.files.iter().map(|file| ("--file", file));
+        let env_files = self.env_files.iter().map(|file| ("--env-file", file));
+        let profiles = self.profiles.iter().map(|profile| ("--profile", profile));
+        for (flag, value) in named.chain(files).chain(env_files).chain(profiles) {
+            options.extend([flag.to_owned(), value.clone()]);
+        }
+        options
+    }
+
+    fn prepared(&self) -> Script {
+        let files = if self.env_files.is_empty() { vec![".env".to_owned()] } else { self.env_files.clone() };
+        Script::new().raw("set --").args(files).raw("\n").raw(CLEAN).cwd(&self.project_src)
+    }
+
+    /// `docker compose` with the project's options.
+    fn call(&self) -> Script {
+        self.prepared().raw("compose").args(self.options())
+    }
+
+    fn containers(&self, answers: &[Answer]) -> Result<(i64, Vec<Container>), Failure> {
+        let found = output(answers, CONTAINERS)?;
+        let text = found.stdout_text();
+        let (date, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        // a container that went away in between makes inspect fail, but its answer is complete
+        if !found.ok() && !rest.trim_end().ends_with(']') {
+            return Err(trouble("docker ps failed", &docker().raw("ps -a"), found));
+        }
+        let now = date.trim().parse::<i64>().map_or(0, |seconds| seconds * 1000);
+        Ok((now, read_json("docker inspect", rest.as_bytes())?))
+    }
+
+    fn seen(
+        &self,
+        observed: &Observed<'_>,
+        now: i64,
+        containers: Vec<Container>,
+    ) -> Result<(Seen, Vec<String>), Failure> {
+        let config = output(observed.answers, CONFIG)?;
+        let wrong = |output: &Output| {
+            let shown = docker().raw("compose").args(self.options()).raw("config").cwd(&self.project_src);
+            // its standard output may hold secrets, its complaints do not
+            let output = Output { rc: output.rc, stdout: Vec::new(), stderr: output.stderr.clone() };
+            trouble(&format!("the compose files of {} are refused", self.project_src), &shown, &output)
+        };
+        if !config.ok() {
+            return Err(wrong(config));
+        }
+        let hashes = output(observed.answers, HASHES)?;
+        if !hashes.ok() {
+            return Err(wrong(hashes));
+        }
+        let project: Project = read_json("docker compose config", &config.stdout)?;
+        let pairs = |at: usize, by: char| -> Result<Vec<(String, String)>, Failure> {
+            let text = output(observed.answers, at)?.stdout_text();
+            let pair = |line: &str| line.split_once(by).map(|(key, value)| (key.to_owned(), value.trim().to_owned()));
+            Ok(text.lines().filter_map(pair).collect())
+        };
+        let images = pairs(IMAGES, '\t')?;
+        let seen = Seen {
+            project,
+            hashes: pairs(HASHES, ' ')?.into_iter().collect(),
+            images: images.into_iter().map(|(name, id)| (name, Some(id).filter(|id| !id.is_empty()))).collect(),
+            containers,
+            now,
+            began: now - i64::try_from(observed.elapsed.as_millis()).unwrap_or(i64::MAX),
+        };
+        let stderr = config.stderr_text();
+        let warnings = stderr.lines().filter(|line| line.contains("variable is not set")).map(str::to_owned);
+        Ok((seen, warnings.collect()))
+    }
+
+    /// The services that the task is about, with what they depend on.
+    fn wanted(&self, project: &Project) -> Result<Vec<String>, Failure> {
+        let mut wanted: Vec<String> = Vec::new();
+        let mut open: Vec<String> = match self.services.as_slice() {
+            [] => project.services.keys().rev().cloned().collect(),
+            some => some.iter().rev().cloned().collect(),
+        };
+        while let Some(name) = open.pop() {
+            let Some(service) = project.services.get(&name) else {
+                if !self.services.contains(&name) {
+                    // a dependency that is not required, or of another profile
+                    continue;
+                }
+                let failure = Failure::new(format!("the project {} has no service `{name}`", project.name));
+                return Err(match crate::error::nearest(&name, project.services.keys().map(String::as_str)) {
+                    Some(near) => failure.hint(format!("did you mean `{near}`?")),
+                    None => failure,
+                });
+            };
+            if !wanted.contains(&name) {
+                open.extend(service.needs().into_keys());
+                wanted.push(name);
+            }
+        }
+        // in the order of the file, so that reports read alike
+        wanted.sort_by_key(|name| project.services.get_index_of(name));
+        Ok(wanted)
+    }
+
+    fn converge(&self, observed: &Observed<'_>, seen: &Seen, warnings: &[String]) -> Result<Plan, Failure> {
+        let wish = Wish {
+            services: self.wanted(&seen.project)?,
+            recreate: self.recreate,
+            restart: self.state == State::Restarted,
+            again: observed.changes > 0,
+        };
+        let hooked = wish.services.iter().find(|name| seen.project.services[*name].post_start.is_some());
+        if let Some(name) = hooked {
+            return Err(Failure::new(format!("service `{name}` has a `post_start` hook, which is not run here"))
+                .hint("make it a one-shot service, or a job of the package"));
+        }
+        let (orphans, asked) = match self.orphans(observed, seen)? {
+            Ok(orphans) => orphans,
+            Err(question) => return Ok(Plan::Ask(vec![question])),
+        };
+        let mut actions = self.images(seen, &wish)?;
+        actions.extend(orphans);
+        actions.extend(seen.actions(&wish));
+        let due = |kinds: &[Kind]| actions.iter().filter(|a| kinds.contains(&a.kind)).cloned().collect::<Vec<_>>();
+
+        let images = due(&[Kind::Pull, Kind::Build]);
+        if !images.is_empty() {
+            return Ok(self.change(seen, &actions, self.get_images(&images), warnings));
+        }
+        if !due(&[Kind::Create, Kind::Recreate, Kind::Remove]).is_empty() {
+            return Ok(self.change(seen, &actions, vec![Operation::run(self.create())], warnings));
+        }
+        let pending = due(&[Kind::Start, Kind::Restart]);
+        let (blocked, free): (Vec<_>, Vec<_>) = pending
+            .iter()
+            .map(|action| (action, seen.blocked(&action.service, &wish, &pending)))
+            .partition(|(_, verdict)| verdict.is_some());
+        if !free.is_empty() {
+            let free: Vec<Action> = free.into_iter().map(|(action, _)| action.clone()).collect();
+            return Ok(self.change(seen, &free, starts(&free), warnings));
+        }
+        if !self.wait && pending.is_empty() {
+            return Ok(Plan::NoChange(self.report(observed, seen, &wish, warnings)));
+        }
+        self.watch(observed, seen, &wish, &blocked, asked)
+            .map(|plan| plan.unwrap_or_else(|| Plan::NoChange(self.report(observed, seen, &wish, warnings))))
+    }
+
+    /// Looks at every container; `None` if all are done or ready.
+    fn watch(
+        &self,
+        observed: &Observed<'_>,
+        seen: &Seen,
+        wish: &Wish,
+        blocked: &[(&Action, Option<Verdict>)],
+        asked: usize,
+    ) -> Result<Option<Plan>, Failure> {
+        let pending: Vec<Action> = blocked.iter().map(|(action, _)| (*action).clone()).collect();
+        let verdicts = seen.verdicts(&wish.services, &pending);
+        let of_blocked = |container: &Container| {
+            let at =
+                blocked.iter().find(|(action, _)| action.container.as_ref().is_some_and(|(_, id)| *id == container.id));
+            at.and_then(|(_, verdict)| verdict.clone())
+        };
+        let (mut failed, mut waiting) = (Vec::new(), Vec::new());
+        for (container, verdict) in verdicts {
+            match of_blocked(container).unwrap_or(verdict) {
+                Verdict::Failed(why) => failed.push((container, why)),
+                Verdict::Waiting(why) => waiting.push((container, why)),
+                Verdict::Done | Verdict::Ready => {}
+            }
+        }
+        let told = |found: &[(&Container, String)]| {
+            let each = found.iter().map(|(container, why)| format!("{} {why}", container.name()));
+            each.collect::<Vec<_>>().join("; ")
+        };
+        let logs = observed.more.get(asked);
+        let give_up = |container: &Container, text: String| match logs {
+            None => Ok(Some(Plan::Ask(vec![last_lines(&container.id)]))),
+            logs => Err(lost(text, container, logs)),
+        };
+        if let Some((first, _)) = failed.first() {
+            return give_up(first, told(&failed));
+        }
+        // the container that holds the others up is not one that waits for others
+        let Some((first, _)) = waiting.iter().find(|(c, _)| of_blocked(c).is_none()).or(waiting.first()) else {
+            return Ok(None);
+        };
+        let limit = self.wait_timeout.unwrap_or(120);
+        let still = Duration::from_millis(u64::try_from(seen.now - self.last_progress(seen, wish)).unwrap_or(0));
+        if still >= Duration::from_secs(limit) {
+            let text = format!("not ready {limit} s after the last start: {}", told(&waiting));
+            return give_up(first, text).map_err(|failure| match failure.hint {
+                None => failure.hint("if it only needs longer, raise `wait_timeout`"),
+                Some(_) => failure,
+            });
+        }
+        Ok(Some(Plan::Wait { after: pause(observed.elapsed), status: told(&waiting) }))
+    }
+
+    /// When this task last made or started a container; its own beginning if it did not.
+    fn last_progress(&self, seen: &Seen, wish: &Wish) -> i64 {
+        let containers = wish.services.iter().flat_map(|name| seen.of(name));
+        let moments = containers.flat_map(|container| {
+            let started = if container.restart_count == 0 { container.started() } else { 0 };
+            [container.created(), started]
+        });
+        moments.fold(seen.began, i64::max)
+    }
+
+    /// Orphans to remove, and how many answers were needed; or the question whether they are orphans.
+    fn orphans(&self, observed: &Observed<'_>, seen: &Seen) -> Result<Result<(Vec<Action>, usize), Query>, Failure> {
+        if !self.remove_orphans || seen.orphans(&[]).is_empty() {
+            return Ok(Ok((Vec::new(), 0)));
+        }
+        // services of profiles that are not active are no orphans
+        if observed.more.is_empty() {
+            return Ok(Err(ask(self.call().raw("--profile '*' config --services"))));
+        }
+        let known = output(observed.more, 0)?.stdout_text();
+        let orphans = seen.orphans(&known.lines().collect::<Vec<_>>());
+        let action = |container: &Container| Action {
+            kind: Kind::Remove,
+            service: container.label(SERVICE).to_owned(),
+            container: Some((container.name().to_owned(), container.id.clone())),
+            why: "no such service any more".to_owned(),
+        };
+        Ok(Ok((orphans.into_iter().map(action).collect(), 1)))
+    }
+
+    /// Images to pull or build before anything stops.
+    fn images(&self, seen: &Seen, wish: &Wish) -> Result<Vec<Action>, Failure> {
+        let mut actions = Vec::new();
+        for name in &wish.services {
+            let service = &seen.project.services[name];
+            let image = seen.image_of(name, service);
+            let there = seen.image_id(name, service).is_some();
+            let policy = |get: Get| match (get, service.pull_policy.as_deref()) {
+                (Get::Policy, Some("always")) => Get::Always,
+                (Get::Policy, Some("never")) => Get::Never,
+                (Get::Policy, _) => Get::Missing,
+                (get, _) => get,
+            };
+            let builds = service.build.is_some();
+            let kind = if builds { Kind::Build } else { Kind::Pull };
+            let why = match policy(if builds { self.build } else { self.pull }) {
+                Get::Always if !wish.again => "asked for",
+                Get::Never if !there => {
+                    let verb = kind.verb();
+                    return Err(Failure::new(format!("image {image} of service `{name}` is not on the host"))
+                        .hint(format!("`{verb}: never` forbids to {verb} it")));
+                }
+                Get::Missing if !there && wish.again => {
+                    return Err(Failure::new(format!("image {image} of service `{name}` is still not on the host")));
+                }
+                Get::Missing if !there => "not on the host",
+                Get::Always | Get::Missing | Get::Never | Get::Policy => continue,
+            };
+            actions.push(Action { kind, service: name.clone(), container: None, why: format!("{image} {why}") });
+        }
+        Ok(actions)
+    }
+
+    fn get_images(&self, actions: &[Action]) -> Vec<Operation> {
+        let of = |kind: Kind| {
+            let names: Vec<&str> = actions.iter().filter(|a| a.kind == kind).map(|a| a.service.as_str()).collect();
+            (!names.is_empty()).then_some(names)
+        };
+        let hour = Duration::from_secs(3600);
+        let pull = of(Kind::Pull).map(|names| {
+            // a registry that is busy or limits gets another try; one that does not have the image does not
+            self.prepared()
+                .raw("n=1\nwhile :; do\ne=$(compose")
+                .args(self.options())
+                .raw("pull --quiet")
+                .args(names)
+                .raw("2>&1) && exit 0\n")
+                .raw("case $e in *'manifest unknown'*|*'not found'*|*denied*|*'no such host'*) break ;; esac\n")
+                .raw("[ $n -lt 3 ] || break\nsleep $((n * 5))\nn=$((n + 1))\ndone\nprintf '%s\\n' \"$e\" >&2\nexit 1")
+                .timeout(hour)
+        });
+        let build = of(Kind::Build).map(|names| self.call().raw("build --quiet").args(names).timeout(hour));
+        pull.into_iter().chain(build).map(Operation::run).collect()
+    }
+
+    fn create(&self) -> Script {
+        let mut script = self.call().raw("create --no-build");
+        match self.recreate {
+            Recreate::Auto => {}
+            Recreate::Always => script = script.raw("--force-recreate"),
+            Recreate::Never => script = script.raw("--no-recreate"),
+        }
+        if self.remove_orphans {
+            script = script.raw("--remove-orphans");
+        }
+        script.args(self.services.iter()).timeout(Duration::from_secs(900))
+    }
+
+    fn change(&self, seen: &Seen, actions: &[Action], operations: Vec<Operation>, warnings: &[String]) -> Plan {
+        let lines: String = actions.iter().map(|action| format!("{action}\n")).collect();
+        let values: Vec<Value> = actions.iter().map(Action::to_value).collect();
+        let told: Vec<String> = actions.iter().map(Action::to_string).collect();
+        let mut forecast = Return::msg(told.join("; ")).with("actions", values);
+        if !warnings.is_empty() {
+            forecast = forecast.with("warnings", warnings);
+        }
+        let diff = vec![diff(&format!("project {}", seen.project.name), "", lines)];
+        Plan::Change(Change { diff, operations, then: Then::Replan, forecast })
+    }
+
+    fn report(&self, observed: &Observed<'_>, seen: &Seen, wish: &Wish, warnings: &[String]) -> Return {
+        let (mut containers, mut actions) = (Vec::new(), Vec::new());
+        for name in &wish.services {
+            for container in seen.of(name) {
+                containers.push(json!({
+                    "name": container.name(), "service": name, "id": container.id, "image": container.config.image,
+                    "state": container.state.status, "health": container.health(), "exit_code": container.state.exit_code,
+                }));
+                let status = match wish.again {
+                    true if container.created() >= seen.began => "create",
+                    true if container.started() >= seen.began => "start",
+                    _ => continue,
+                };
+                actions.push(json!({"what": "container", "id": container.name(), "service": name, "status": status}));
+            }
+        }
+        let pulled_only = observed.changes == 1
+            && wish.services.iter().any(|name| {
+                let service = &seen.project.services[name];
+                let asked = if service.build.is_some() { self.build } else { self.pull };
+                asked == Get::Always || (asked == Get::Policy && service.pull_policy.as_deref() == Some("always"))
+            });
+        let count = containers.len();
+        let noun = if count == 1 { "container" } else { "containers" };
+        let state = if self.wait { "as wanted and ready" } else { "as wanted" };
+        let mut done = Return::msg(format!("{count} {noun} of {} {state}", seen.project.name))
+            .with("actions", actions)
+            .with("containers", containers);
+        if !warnings.is_empty() {
+            done = done.with("warnings", warnings);
+        }
+        if pulled_only {
+            done.changed = Some(false);
+        }
+        done
+    }
+
+    fn stop(&self, seen: &Seen) -> Result<Plan, Failure> {
+        let wanted = self.wanted(&seen.project)?;
+        let names = if self.services.is_empty() { &wanted } else { &self.services };
+        let running: Vec<&Container> = names.iter().flat_map(|name| seen.of(name)).filter(|c| c.runs()).collect();
+        if running.is_empty() {
+            return Ok(Plan::NoChange(Return::msg(format!("no container of {} runs", seen.project.name))));
+        }
+        let mut script = self.call().raw("stop");
+        if let Some(timeout) = self.timeout {
+            script = script.raw("--timeout").arg(timeout.to_string());
+        }
+        let lines: String = running.iter().map(|container| format!("stop {}\n", container.name())).collect();
+        Ok(Plan::Change(Change {
+            diff: vec![diff(&format!("project {}", seen.project.name), "", lines)],
+            operations: vec![Operation::run(script.args(self.services.iter()).timeout(Duration::from_secs(900)))],
+            then: Then::Replan,
+            forecast: Return::default(),
+        }))
+    }
+
+    fn down(&self, containers: Vec<Container>, files: bool) -> Plan {
+        let name = self.project_name.as_deref().unwrap_or(&self.project_src);
+        if containers.is_empty() {
+            return Plan::NoChange(Return::msg(format!("{name} has no containers")));
+        }
+        // without its files the project's name is enough
+        let mut script = match (&self.project_name, files) {
+            (Some(name), false) => docker().raw("compose --project-name").arg(name),
+            _ => self.call(),
+        };
+        script = script.raw("down");
+        if self.remove_orphans {
+            script = script.raw("--remove-orphans");
+        }
+        if self.remove_volumes {
+            script = script.raw("--volumes");
+        }
+        match self.remove_images {
+            Some(Images::All) => script = script.raw("--rmi all"),
+            Some(Images::Local) => script = script.raw("--rmi local"),
+            None => {}
+        }
+        if let Some(timeout) = self.timeout {
+            script = script.raw("--timeout").arg(timeout.to_string());
+        }
+        let lines: String = containers.iter().map(|container| format!("{}\n", container.name())).collect();
+        Plan::Change(Change {
+            diff: vec![diff(&format!("containers of {name}"), lines, "")],
+            operations: vec![Operation::run(script.timeout(Duration::from_secs(900)))],
+            then: Then::Finish,
+            forecast: Return::default(),
+        })
+    }
+}
+
+/// Starts and restarts, one call of docker each.
+fn starts(actions: &[Action]) -> Vec<Operation> {
+    let of = |kind: Kind| {
+        let ids = actions.iter().filter(move |a| a.kind == kind).filter_map(|a| a.container.as_ref());
+        ids.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
+    let calls = [(of(Kind::Start), "start"), (of(Kind::Restart), "restart")];
+    let calls = calls.into_iter().filter(|(names, _)| !names.is_empty());
+    // a start takes no time, but restarting waits until the old process has ended
+    calls.map(|(names, verb)| Operation::run(docker().raw(verb).args(names))).collect()
+}

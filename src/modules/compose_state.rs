@@ -1,0 +1,359 @@
+//! What a compose project should be and what of it is there: the reasons why a container has to be created, recreated,
+//! started or removed.
+//!
+//! The measure is Compose's own: `docker compose config --hash` against the label that Compose put on the container, and
+//! the image's id against the one it was made from. Leaves out carrying anything out; see `compose.rs`.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::docker::short;
+use super::docker_wait::{Container, Moment, Verdict};
+
+/// The part of `docker compose config --format json` that counts. Values of `environment` may be secrets.
+#[derive(Deserialize)]
+pub(super) struct Project {
+    pub name: String,
+    #[serde(default)]
+    pub services: IndexMap<String, Service>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Service {
+    pub image: Option<String>,
+    pub build: Option<Value>,
+    pub pull_policy: Option<String>,
+    scale: Option<usize>,
+    #[serde(default)]
+    deploy: Option<Deploy>,
+    #[serde(default)]
+    depends_on: IndexMap<String, Dependency>,
+    #[serde(default)]
+    environment: Option<IndexMap<String, Option<Value>>>,
+    network_mode: Option<String>,
+    ipc: Option<String>,
+    pid: Option<String>,
+    #[serde(default)]
+    links: Vec<String>,
+    #[serde(default)]
+    pub post_start: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Deploy {
+    replicas: Option<usize>,
+}
+
+#[derive(Clone, Deserialize)]
+pub(super) struct Dependency {
+    pub condition: Condition,
+    #[serde(default = "yes")]
+    pub required: bool,
+    #[serde(default)]
+    pub restart: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+pub(super) enum Condition {
+    #[serde(rename = "service_started")]
+    Started,
+    #[serde(rename = "service_healthy")]
+    Healthy,
+    #[serde(rename = "service_completed_successfully")]
+    Completed,
+}
+
+impl Service {
+    pub(super) fn replicas(&self) -> usize {
+        self.scale.or(self.deploy.as_ref().and_then(|deploy| deploy.replicas)).unwrap_or(1)
+    }
+
+    /// `depends_on`, and what shares a namespace with another service.
+    pub(super) fn needs(&self) -> IndexMap<String, Dependency> {
+        let started = Dependency { condition: Condition::Started, required: true, restart: false };
+        let shared = [&self.network_mode, &self.ipc, &self.pid];
+        let shared = shared.into_iter().flatten().filter_map(|mode| mode.strip_prefix("service:"));
+        let linked = self.links.iter().map(|link| link.split(':').next().unwrap_or(link));
+        let mut needs = self.depends_on.clone();
+        for name in shared.chain(linked) {
+            needs.entry(name.to_owned()).or_insert_with(|| started.clone());
+        }
+        needs
+    }
+}
+
+/// When to recreate a container.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Recreate {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// One thing to do, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Action {
+    pub kind: Kind,
+    pub service: String,
+    /// Name and id of an existing container.
+    pub container: Option<(String, String)>,
+    pub why: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    Pull,
+    Build,
+    Create,
+    Recreate,
+    Start,
+    Restart,
+    Remove,
+}
+
+impl Kind {
+    pub(super) fn verb(self) -> &'static str {
+        match self {
+            Kind::Pull => "pull",
+            Kind::Build => "build",
+            Kind::Create => "create",
+            Kind::Recreate => "recreate",
+            Kind::Start => "start",
+            Kind::Restart => "restart",
+            Kind::Remove => "remove",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.container.as_ref().map_or(self.service.as_str(), |(name, _)| name);
+        write!(f, "{} {name}: {}", self.kind.verb(), self.why)
+    }
+}
+
+impl Action {
+    pub(super) fn to_value(&self) -> Value {
+        json!({
+            "what": if matches!(self.kind, Kind::Pull | Kind::Build) { "image" } else { "container" },
+            "id": self.container.as_ref().map_or(self.service.as_str(), |(name, _)| name),
+            "service": self.service,
+            "status": self.kind.verb(),
+            "why": self.why,
+        })
+    }
+}
+
+/// Everything that was observed.
+pub(super) struct Seen {
+    pub project: Project,
+    /// Compose's digest of each service.
+    pub hashes: HashMap<String, String>,
+    /// Image name → id, None if it is not on the host.
+    pub images: HashMap<String, Option<String>>,
+    pub containers: Vec<Container>,
+    /// Milliseconds since the epoch by the host's clock: now, and when this task began.
+    pub now: i64,
+    pub began: i64,
+}
+
+pub(super) const SERVICE: &str = "com.docker.compose.service";
+const ONE_OFF: &str = "com.docker.compose.oneoff";
+const HASH: &str = "com.docker.compose.config-hash";
+const IMAGE: &str = "com.docker.compose.image";
+
+/// What the task wants of the containers.
+pub(super) struct Wish {
+    /// Services, dependencies included.
+    pub services: Vec<String>,
+    pub recreate: Recreate,
+    pub restart: bool,
+    /// A change was already carried out by this task.
+    pub again: bool,
+}
+
+impl Seen {
+    pub(super) fn image_of(&self, name: &str, service: &Service) -> String {
+        service.image.clone().unwrap_or_else(|| format!("{}-{name}", self.project.name))
+    }
+
+    pub(super) fn image_id(&self, name: &str, service: &Service) -> Option<&str> {
+        self.images.get(&self.image_of(name, service)).and_then(Option::as_deref)
+    }
+
+    /// The containers of a service, without those of `docker compose run`.
+    pub(super) fn of<'a>(&'a self, service: &str) -> impl Iterator<Item = &'a Container> + use<'a> {
+        let service = service.to_owned();
+        self.containers.iter().filter(move |c| c.label(SERVICE) == service && c.label(ONE_OFF) != "True")
+    }
+
+    /// Containers whose service is in no compose file any more.
+    pub(super) fn orphans(&self, known: &[&str]) -> Vec<&Container> {
+        self.containers
+            .iter()
+            .filter(|container| container.label(ONE_OFF) != "True" && !container.label(SERVICE).is_empty())
+            .filter(|container| !self.project.services.contains_key(container.label(SERVICE)))
+            .filter(|container| !known.contains(&container.label(SERVICE)))
+            .collect()
+    }
+
+    /// Another service waits for the end of this one.
+    pub(super) fn one_shot(&self, name: &str) -> bool {
+        let waits = |service: &Service| service.needs().get(name).is_some_and(|d| d.condition == Condition::Completed);
+        self.project.services.values().any(waits)
+    }
+
+    /// What differs from the wish, container by container.
+    pub(super) fn actions(&self, wish: &Wish) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for name in &wish.services {
+            let Some(service) = self.project.services.get(name) else { continue };
+            let wanted = service.replicas();
+            let mut there = 0;
+            for container in self.of(name) {
+                there += 1;
+                let action = |kind, why| Action {
+                    kind,
+                    service: name.clone(),
+                    container: Some((container.name().to_owned(), container.id.clone())),
+                    why,
+                };
+                if there > wanted {
+                    actions.push(action(Kind::Remove, format!("{wanted} wanted")));
+                } else if let Some(why) = self.outdated(name, service, container, wish) {
+                    actions.push(action(Kind::Recreate, why));
+                } else if let Some((kind, why)) = self.asleep(name, service, container, wish) {
+                    actions.push(action(kind, why));
+                }
+            }
+            for _ in there..wanted {
+                let why = "there is none".to_owned();
+                actions.push(Action { kind: Kind::Create, service: name.clone(), container: None, why });
+            }
+        }
+        actions
+    }
+
+    /// Why a container has to be replaced.
+    fn outdated(&self, name: &str, service: &Service, container: &Container, wish: &Wish) -> Option<String> {
+        // what this task has made is as Compose makes it; a second try would not make it otherwise
+        let fresh = wish.again && container.created() >= self.began;
+        match wish.recreate {
+            Recreate::Never => return None,
+            _ if fresh => return None,
+            Recreate::Always => return Some("asked for".to_owned()),
+            Recreate::Auto => {}
+        }
+        let image = self.image_of(name, service);
+        if self.hashes.get(name).is_some_and(|hash| hash != container.label(HASH)) {
+            if container.config.image != image {
+                return Some(format!("image changed: {} → {image}", container.config.image));
+            }
+            return Some(match self.changed_settings(service, container).as_slice() {
+                [] => "configuration changed".to_owned(),
+                names => format!("configuration changed: {}", names.join(", ")),
+            });
+        }
+        let id = self.image_id(name, service).filter(|id| *id != container.label(IMAGE))?;
+        Some(format!("image {image} changed: {} → {}", short(container.label(IMAGE)), short(id)))
+    }
+
+    /// Names of settings whose values differ; no values.
+    fn changed_settings(&self, service: &Service, container: &Container) -> Vec<String> {
+        let now: HashMap<&str, &str> =
+            container.config.env.iter().flatten().filter_map(|setting| setting.split_once('=')).collect();
+        let mut names = Vec::new();
+        for (name, value) in service.environment.iter().flatten() {
+            // dollars are doubled in the answer, so that it could be read again
+            let wanted = value.as_ref().map(|value| super::args::as_text(value).replace("$$", "$"));
+            if wanted.is_some() && wanted.as_deref() != now.get(name.as_str()).copied() {
+                names.push(name.clone());
+            }
+        }
+        names.sort();
+        names
+    }
+
+    /// Why a container that need not be replaced has to be started.
+    fn asleep(&self, name: &str, service: &Service, container: &Container, wish: &Wish) -> Option<(Kind, String)> {
+        let tried = wish.again && container.started() >= self.began;
+        match container.state.status.as_str() {
+            "created" if container.started() <= 0 => return Some((Kind::Start, "was never started".to_owned())),
+            "exited" if container.ended_well(self.one_shot(name)) => return None,
+            "created" | "exited" | "dead" if !tried => {
+                return Some((Kind::Start, format!("had ended with code {}", container.state.exit_code)));
+            }
+            "running" if wish.restart && !tried => return Some((Kind::Restart, "asked for".to_owned())),
+            "running" => {}
+            _ => return None,
+        }
+        let newer = service.needs().into_iter().find(|(other, dependency)| {
+            dependency.restart && self.of(other).any(|other| other.created() > container.started())
+        });
+        newer.map(|(other, _)| (Kind::Restart, format!("{other} was replaced")))
+    }
+
+    /// The verdict on every container of these services.
+    pub(super) fn verdicts(&self, services: &[String], pending: &[Action]) -> Vec<(&Container, Verdict)> {
+        let judge = |container: &Container, others_starting| {
+            let one_shot = self.one_shot(container.label(SERVICE));
+            container.verdict(Moment { now: self.now, one_shot, others_starting })
+        };
+        let all: Vec<&Container> = services.iter().flat_map(|name| self.of(name)).collect();
+        let slow = |container: &&&Container| {
+            container.health() == Some("starting")
+                || (container.runs() && self.one_shot(container.label(SERVICE)) && container.restart_count == 0)
+        };
+        let starting: Vec<&str> = all.iter().filter(slow).map(|container| container.id.as_str()).collect();
+        let waits = pending.iter().any(|action| matches!(action.kind, Kind::Start | Kind::Restart));
+        let judged = all.into_iter().map(|container| {
+            let others = waits || starting.iter().any(|id| *id != container.id);
+            (container, judge(container, others))
+        });
+        judged.collect()
+    }
+
+    /// What a service still waits for before it may start; None if it may.
+    pub(super) fn blocked(&self, name: &str, wish: &Wish, pending: &[Action]) -> Option<Verdict> {
+        let service = self.project.services.get(name)?;
+        service.needs().into_iter().find_map(|(other, dependency)| {
+            let containers: Vec<&Container> = self.of(&other).collect();
+            if containers.is_empty() {
+                let counts = dependency.required && wish.services.contains(&other);
+                return counts.then(|| Verdict::Waiting(format!("waits for {other} to be created")));
+            }
+            if pending.iter().any(|action| action.service == other) {
+                return Some(Verdict::Waiting(format!("waits for {other} to start")));
+            }
+            if dependency.condition == Condition::Healthy && containers.iter().any(|c| c.runs() && c.health().is_none())
+            {
+                let text = format!("depends on a healthy {other}, but {other} has no health check");
+                return Some(Verdict::Failed(text));
+            }
+            let one_shot = dependency.condition == Condition::Completed;
+            let moment = Moment { now: self.now, one_shot, others_starting: true };
+            let ended = |container: &&Container| container.verdict(moment) == Verdict::Done;
+            let ready = containers.iter().all(|container| match dependency.condition {
+                Condition::Started => container.runs() || ended(container),
+                Condition::Healthy => container.health() == Some("healthy"),
+                Condition::Completed => ended(container),
+            });
+            let what = match dependency.condition {
+                Condition::Started => "start",
+                Condition::Healthy => "be healthy",
+                Condition::Completed => "end well",
+            };
+            (!ready).then(|| Verdict::Waiting(format!("waits for {other} to {what}")))
+        })
+    }
+}

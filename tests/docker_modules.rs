@@ -1,0 +1,198 @@
+//! The Docker modules against a real engine: what they plan is carried out by a local `sh`, as a lane would.
+//!
+//! Needs `docker`, an engine, `docker compose` and busybox (for an image made on the spot); skipped otherwise.
+
+#[path = "support/docker.rs"]
+mod support;
+
+use serde_json::json;
+use support::{Project, engine, settle};
+
+#[test]
+fn a_network_is_made_once_and_never_replaced_silently() {
+    let Some(engine) = engine() else { return };
+    let name = engine.unique("net");
+    let task = || json!({"name": name, "labels": {"owner": "provision"}});
+    assert!(settle("docker_network", task()).unwrap().changed);
+    let again = settle("docker_network", task()).unwrap();
+    assert_eq!((again.changed, again.round_trips), (false, 1));
+    assert_eq!(again.returned.values["network"]["Driver"], "bridge");
+
+    let other = json!({"name": name, "internal": true});
+    let failure = settle("docker_network", other.clone()).unwrap_err();
+    assert!(failure.msg.contains("internal is false, not true"), "{}", failure.msg);
+    let mut forced = other;
+    forced["force"] = true.into();
+    assert!(settle("docker_network", forced).unwrap().changed);
+    assert!(settle("docker_network", json!({"name": name, "state": "absent"})).unwrap().changed);
+    assert!(!settle("docker_network", json!({"name": name, "state": "absent"})).unwrap().changed);
+}
+
+#[test]
+fn a_volume_is_made_once() {
+    let Some(engine) = engine() else { return };
+    let name = engine.unique("vol");
+    assert!(settle("docker_volume", json!({"name": name})).unwrap().changed);
+    assert!(!settle("docker_volume", json!({"name": name})).unwrap().changed);
+    assert!(settle("docker_volume", json!({"name": name, "state": "absent"})).unwrap().changed);
+}
+
+#[test]
+fn a_refused_login_says_so_and_shows_no_password() {
+    let Some(_) = engine() else { return };
+    let task = json!({"registry_url": "127.0.0.1:9", "username": "u", "password": "hunter2hunter2"});
+    let failure = settle("docker_login", task).unwrap_err();
+    assert!(failure.msg.contains("login to 127.0.0.1:9 failed"), "{}", failure.msg);
+    assert!(!format!("{failure:?}").contains("hunter2"));
+}
+
+const SUITE: &str = r#"
+services:
+  db:
+    image: IMAGE
+    command: sh -c 'sleep 2; touch /tmp/ok; sleep 1000'
+    stop_grace_period: 0s
+    restart: unless-stopped
+    healthcheck: {test: ["CMD", "test", "-f", "/tmp/ok"], interval: 1s, retries: 20}
+  job:
+    image: IMAGE
+    command: sh -c 'echo prepared'
+    restart: "no"
+    depends_on: {db: {condition: service_healthy}}
+  web:
+    image: IMAGE
+    command: sleep 1000
+    stop_grace_period: 0s
+    restart: unless-stopped
+    environment: {COLOUR: "${COLOUR}", SIZE: "${SIZE:-1}"}
+    depends_on: {job: {condition: service_completed_successfully}}
+    deploy: {replicas: 2}
+"#;
+
+#[test]
+fn a_project_comes_up_in_order_and_stays_as_it_is() {
+    let Some(engine) = engine() else { return };
+    let project = Project::new(&engine, SUITE);
+    project.write(".env", "COLOUR=red\n");
+    let first = settle("docker_compose_v2", project.task()).unwrap();
+    assert!(first.changed);
+    assert_eq!(first.returned.values["containers"].as_array().unwrap().len(), 4);
+
+    // the hashes are Compose's own: it would recreate nothing either
+    let again = settle("docker_compose_v2", project.task()).unwrap();
+    assert_eq!((again.changed, again.round_trips), (false, 1), "{:?}", again.diff);
+    assert!(project.compose(&["up", "-d", "--dry-run"]).stderr_text().matches("Recreate").count() == 0);
+
+    // one setting: only the service that has it, and the reason names it without the value
+    project.write(".env", "COLOUR=hunter2\n");
+    let changed = settle("docker_compose_v2", project.task()).unwrap();
+    let said = changed.diff.concat();
+    assert_eq!(said.matches("recreate").count(), 2, "{said}");
+    assert!(said.contains("configuration changed: COLOUR") && !said.contains("hunter2"), "{said}");
+    assert!(!settle("docker_compose_v2", project.task()).unwrap().changed);
+
+    // what was stopped by hand is started, what ended well is not
+    project.compose(&["kill", "db"]);
+    let healed = settle("docker_compose_v2", project.task()).unwrap();
+    let said = healed.diff.concat();
+    assert!(said.contains("start") && said.contains("had ended with code 137") && !said.contains("job"), "{said}");
+
+    // a service that is gone from the file
+    project.write(
+        "compose.yaml",
+        &SUITE.replace("IMAGE", engine.image()).replace("  db:", "  base:").replace("{db:", "{base:"),
+    );
+    assert!(!settle("docker_compose_v2", project.with(json!({"recreate": "never", "services": ["web"]}))).is_err());
+    let tidied = settle("docker_compose_v2", project.with(json!({"remove_orphans": true}))).unwrap();
+    assert!(tidied.diff.concat().contains("remove"), "{}", tidied.diff.concat());
+    assert!(!settle("docker_compose_v2", project.with(json!({"remove_orphans": true}))).unwrap().changed);
+
+    let restarted =
+        settle("docker_compose_v2", project.with(json!({"state": "restarted", "services": ["web"]}))).unwrap();
+    assert!(restarted.diff.concat().contains("restart"));
+    assert!(settle("docker_compose_v2", project.with(json!({"recreate": "always"}))).unwrap().changed);
+
+    assert!(settle("docker_compose_v2", project.with(json!({"state": "stopped"}))).unwrap().changed);
+    assert!(!settle("docker_compose_v2", project.with(json!({"state": "stopped"}))).unwrap().changed);
+    assert!(settle("docker_compose_v2", project.with(json!({"state": "absent"}))).unwrap().changed);
+    assert!(!settle("docker_compose_v2", project.with(json!({"state": "absent"}))).unwrap().changed);
+}
+
+#[test]
+fn what_cannot_come_up_fails_soon_and_says_why() {
+    let Some(engine) = engine() else { return };
+    let health = "healthcheck: {test: [CMD, 'false'], interval: 1s, retries: 2, timeout: 1s}";
+    let table = [
+        ("command: sh -c 'echo out of luck >&2; exit 3'\n    restart: always", "restarts in a loop", "out of luck"),
+        ("command: sh -c 'echo no such site; exit 4'\n    restart: 'no'", "exited with code 4", "no such site"),
+        (&format!("command: sleep 100\n    stop_grace_period: 0s\n    {health}"), "is unhealthy, 3 checks failed", ""),
+    ];
+    for (service, why, line) in table {
+        let text = format!(
+            "services:\n  a:\n    image: IMAGE\n    {service}\n  b:\n    image: IMAGE\n    command: sleep 100\n    stop_grace_period: 0s\n    depends_on: {{a: {{condition: service_healthy}}}}\n"
+        );
+        let text = if service.contains("healthcheck") { text } else { text.split("  b:").next().unwrap().to_owned() };
+        let project = Project::new(&engine, &text);
+        let begin = std::time::Instant::now();
+        let failure = settle("docker_compose_v2", project.task()).unwrap_err();
+        assert!(failure.msg.contains(why), "{service}: {}", failure.msg);
+        assert!(failure.values["stderr"].as_str().unwrap().contains(line), "{service}: {:?}", failure.values);
+        assert!(begin.elapsed().as_secs() < 30, "{service}: took {:?}", begin.elapsed());
+        project.compose(&["down", "-t", "0"]);
+    }
+}
+
+#[test]
+fn waiting_ends_and_says_who_waits_for_whom() {
+    let Some(engine) = engine() else { return };
+    let text = "services:\n  slow:\n    image: IMAGE\n    command: sleep 100\n    stop_grace_period: 0s\n    healthcheck: {test: [CMD, 'false'], interval: 1s, start_period: 100s}\n  b:\n    image: IMAGE\n    command: sleep 100\n    depends_on: {slow: {condition: service_healthy}}\n";
+    let project = Project::new(&engine, text);
+    let failure = settle("docker_compose_v2", project.with(json!({"wait_timeout": 4}))).unwrap_err();
+    assert!(
+        failure.msg.contains("not ready 4 s after") && failure.msg.contains("b-1 waits for slow to be healthy"),
+        "{}",
+        failure.msg
+    );
+    assert!(!failure.values["health_log"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn mistakes_are_named() {
+    let Some(engine) = engine() else { return };
+    let project = Project::new(&engine, "services:\n  web:\n    image: IMAGE\n    comand: x\n");
+    let failure = settle("docker_compose_v2", project.task()).unwrap_err();
+    assert!(failure.values["stderr"].as_str().unwrap().contains("comand"), "{:?}", failure.values);
+
+    let project =
+        Project::new(&engine, "services:\n  web:\n    image: provision-test/none:1\n    pull_policy: never\n");
+    let failure = settle("docker_compose_v2", project.task()).unwrap_err();
+    assert!(failure.msg.contains("provision-test/none:1 of service `web` is not on the host"), "{}", failure.msg);
+    let failure = settle("docker_compose_v2", project.with(json!({"services": ["webb"]}))).unwrap_err();
+    assert_eq!(failure.hint.as_deref(), Some("did you mean `web`?"));
+    let failure = settle("docker_compose_v2", json!({"project_src": "/no/such", "project_name": "x"})).unwrap_err();
+    assert_eq!(failure.msg, "project_src /no/such does not exist");
+}
+
+#[test]
+fn commands_run_in_containers_with_their_environment() {
+    let Some(engine) = engine() else { return };
+    let project = Project::new(
+        &engine,
+        "services:\n  a:\n    image: IMAGE\n    command: sleep 1000\n    stop_grace_period: 0s\n    restart: always\n",
+    );
+    settle("docker_compose_v2", project.task()).unwrap();
+    let task = json!({"project": project.name, "service": "a", "argv": ["sh", "-c", "cat; printf %s \"$KEY|$PATH|$HOME\"; exit 3"],
+        "env": {"KEY": " a'b$c\n", "PATH": "/bin", "HOME": "/tmp"}, "stdin": "in"});
+    let done = settle("docker_container_exec", task).unwrap();
+    assert_eq!(done.returned.values["stdout"], "in\n a'b$c\n|/bin|/tmp");
+    assert_eq!(done.returned.values["rc"], 3);
+    assert!(done.changed);
+    let info = settle("docker_container_info", json!({"name": format!("{}-a-1", project.name)})).unwrap();
+    assert_eq!(info.returned.values["exists"], true);
+    let info = settle("docker_container_info", json!({"name": "no-such-container"})).unwrap();
+    assert_eq!(info.returned.values["exists"], false);
+    let failure =
+        settle("docker_container_exec", json!({"container": "no-such-container", "argv": ["true"], "wait_timeout": 0}))
+            .unwrap_err();
+    assert!(failure.msg.contains("no running container no-such-container"), "{}", failure.msg);
+}
