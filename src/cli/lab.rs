@@ -32,7 +32,7 @@ enum Verb {
     Up {
         /// Their names [default: clienteA clienteB]
         names: Vec<String>,
-        /// Make the images of this folder's build.sh and serve them to the hosts
+        /// A folder whose build.sh makes images that the lab's registry serves to the hosts
         #[arg(long, value_name = "DIR")]
         images: Option<PathBuf>,
     },
