@@ -174,6 +174,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::plan::Secret;
+    use crate::secrets::{EnvFile, Identities, Recipients};
 
     fn host(name: &str, last: u8) -> Host {
         let address = Ipv4Addr::new(198, 18, 0, last);
@@ -207,6 +209,13 @@ mod tests {
         let recipients = fs::read_to_string(folder.root.join(".age-recipients")).unwrap();
         assert_eq!(folder.prepare().unwrap(), first);
         assert_eq!(fs::read_to_string(folder.root.join(".age-recipients")).unwrap(), recipients);
+        // what is encrypted for the one is opened by the other
+        let identities = Identities::load(&[folder.root.join("identity.txt")]).unwrap();
+        let file = folder.root.join("vps_data/a/x.env.age");
+        let mut settings = EnvFile::load(&file, &identities).unwrap();
+        settings.set("KEY", Secret::new("value of the lab")).unwrap();
+        settings.save(&file, &Recipients::load(&folder.root.join(".age-recipients")).unwrap()).unwrap();
+        assert!(EnvFile::load(&file, &identities).unwrap().get("KEY").is_some());
         assert!(folder.remove().unwrap());
         assert!(!folder.root.exists());
         assert!(!folder.remove().unwrap());
