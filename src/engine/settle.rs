@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::event::Cause;
-use crate::lane::{ActError, Trouble};
+use crate::lane::{ActError, Trouble, is_disk_full};
 use crate::plan::{Answer, Diff, Failure, Module, Observed, Operation, Output, Plan, Query, Return, Then};
 
 /// A module that still wants to plan again after this many changes goes in circles.
@@ -62,7 +62,7 @@ pub(super) async fn settle(module: &dyn Module, host: &impl Reach) -> Result<Set
                 let outputs = host.act(&change.operations).await?;
                 changes += 1;
                 match change.then {
-                    Then::Finish => return Ok(settled.end(module.finish(&outputs)?)),
+                    Then::Finish => return Ok(settled.end(module.finish(&outputs)?.over(change.forecast))),
                     Then::Replan if changes == MOST_CHANGES => {
                         return Err(Failure::new(format!("still not as wanted after {changes} changes")).into());
                     }
@@ -90,7 +90,10 @@ impl From<Trouble> for Stopped {
 
 impl From<Failure> for Stopped {
     fn from(failure: Failure) -> Self {
-        Stopped::Failed { failure, cause: Cause::Task }
+        // modules that judge exit codes themselves meet full disks too
+        let stderr = failure.values.get("stderr").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let cause = if is_disk_full(stderr.as_bytes()) { Cause::DiskFull } else { Cause::Task };
+        Stopped::Failed { failure, cause }
     }
 }
 

@@ -41,6 +41,8 @@ mod pattern;
 mod place;
 mod repository;
 mod stat;
+mod swarm;
+mod swarm_state;
 mod system;
 mod systemd;
 #[cfg(test)]
@@ -166,6 +168,7 @@ const FAMILIES: &[&[Spec]] = &[
     docker_swarm::FAMILY,
     docker_volume::FAMILY,
     env_file::FAMILY,
+    swarm::FAMILY,
 ];
 
 /// The module of this name, by any of its spellings.
