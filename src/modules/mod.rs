@@ -34,6 +34,7 @@ mod facts;
 mod file;
 mod firewall;
 mod http;
+mod keys;
 mod net;
 mod observed;
 mod package;
@@ -153,6 +154,7 @@ const FAMILIES: &[&[Spec]] = &[
     file::FAMILY,
     firewall::FAMILY,
     http::FAMILY,
+    keys::FAMILY,
     net::FAMILY,
     package::FAMILY,
     repository::FAMILY,
