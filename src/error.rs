@@ -131,19 +131,24 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// Insertions, deletions, replacements, and two neighbours changing places.
 fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
+    let mut above_last: (Option<char>, Vec<usize>) = (None, Vec::new());
+    let mut last: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
+        let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(!x.eq_ignore_ascii_case(y));
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
+            let replace = last[j] + usize::from(!x.eq_ignore_ascii_case(y));
+            let mut best = replace.min(last[j + 1] + 1).min(row[j] + 1);
+            if j > 0 && above_last.0 == Some(*y) && b[j - 1] == x {
+                best = best.min(above_last.1[j - 1] + 1);
+            }
+            row.push(best);
         }
+        above_last = (Some(x), std::mem::replace(&mut last, row));
     }
-    row[b.len()]
+    last[b.len()]
 }
 
 #[cfg(test)]
@@ -153,6 +158,7 @@ mod tests {
     #[test]
     fn a_slip_is_found_and_a_stranger_is_not() {
         assert_eq!(nearest("pakages", ["state", "packages", "name"]), Some("packages"));
+        assert_eq!(nearest("wbe1", ["web", "web1"]), Some("web1"));
         assert_eq!(nearest("zebra", ["state", "packages", "name"]), None);
     }
 

@@ -1,1 +1,5 @@
-fn main() {}
+//! The binary: everything is in [`provision::cli`].
+
+fn main() -> std::process::ExitCode {
+    provision::cli::main()
+}

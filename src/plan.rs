@@ -399,6 +399,18 @@ impl Return {
         self.values.insert(key.to_owned(), value.into());
         self
     }
+    /// These values, and those of the forecast that are not among them. A forecast's message stays behind: it says
+    /// what would be.
+    pub fn over(mut self, forecast: Return) -> Self {
+        for (key, value) in forecast.values {
+            self.values.entry(key).or_insert(value);
+        }
+        for (key, value) in forecast.facts {
+            self.facts.entry(key).or_insert(value);
+        }
+        self.changed = self.changed.or(forecast.changed);
+        self
+    }
 }
 
 /// A task's failure on a host, with everything needed to understand it.

@@ -89,8 +89,12 @@ async fn a_lab_comes_up_is_used_and_goes_without_a_trace() {
     for absent in ["docker", "python3", "ufw"] {
         assert!(!throwaway.ssh("clienteA", &format!("command -v {absent}")).status.success(), "{absent} is there");
     }
+    // a host that sets its clock would set the machine's; /etc/hosts is a file that can be replaced, as on a server
+    assert!(!throwaway.ssh("clienteA", "sudo date -s 2020-01-01").status.success());
+    throwaway.says("clienteA", "sudo timedatectl set-timezone America/Bogota && sudo hostnamectl set-hostname otra");
+    throwaway.says("clienteA", "sudo cp /etc/hosts /etc/hosts.new && sudo mv /etc/hosts.new /etc/hosts");
     let root = Command::new("ssh")
-        .args(["-F", made.dir.join("ssh_config").to_str().unwrap(), "-l", "root", "clienteB", "id -u"])
+        .args(["-F", made.dir.join("ssh.cfg").to_str().unwrap(), "-l", "root", "clienteB", "id -u"])
         .output()
         .unwrap();
     assert_eq!(root.stdout, b"0\n", "{root:?}");
@@ -153,7 +157,7 @@ async fn a_host_fails_in_each_way_and_comes_back() {
         (Fault::Paused, "true"),
         (Fault::Killed, "true"),
         (Fault::CutOff, "true"),
-        (Fault::DiskFull("/opt/full".into()), "sudo sh -c 'echo x >/opt/full/x'"),
+        (Fault::DiskFull("/opt/full".into()), "sudo cp /etc/services /opt/full/x"),
         (Fault::SudoBroken, "sudo -n true"),
     ];
     for (fault, command) in table {

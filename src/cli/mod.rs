@@ -1,1 +1,142 @@
-//! Stub.
+//! Flags become a job; one file per verb. Exit codes, the same for every verb: 0 all well, 1 a host failed or was
+//! unreachable, 2 wrong usage or configuration and nothing touched, 130 interrupted.
+
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::error::Result;
+use crate::report::style;
+
+mod common;
+mod execute;
+mod explain;
+mod history;
+mod inventory;
+mod lab;
+mod registry;
+mod rollout;
+mod run;
+mod secrets;
+mod status;
+
+/// Nothing was touched, the request was wrong.
+pub const USAGE: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  provision --host clienteA --services hub,chat     roll two services out to one client
+  provision --all                                   bring every client to what it declares
+  provision --host clienteA --check --diff          say what would change, touch nothing
+  provision run playbooks/bootstrap.yml -l prod     run a playbook
+  provision lab up                                  throw-away servers to try it on
+
+Exit codes: 0 all well, 1 a host failed or was unreachable, 2 wrong usage or configuration (nothing touched), 130 interrupted.";
+
+#[derive(Parser)]
+#[command(
+    name = "provision",
+    version,
+    about = "Rolls services out to a fleet of client servers over SSH",
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = false
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    rollout: rollout::Flags,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run a playbook
+    Run(run::Flags),
+    /// Client × service: what is declared, what is installed, whether it is well
+    #[command(visible_alias = "estado")]
+    Status(status::Flags),
+    /// Where a setting of a service comes from on a host
+    #[command(visible_alias = "explicar")]
+    Explain(explain::Flags),
+    /// Earlier runs
+    #[command(visible_alias = "historial")]
+    History(history::Flags),
+    /// Hosts, groups and their variables
+    #[command(visible_alias = "inventario")]
+    Inventory(inventory::Flags),
+    /// The catalogue of services
+    #[command(visible_alias = "registro")]
+    Registry(registry::Flags),
+    /// Encrypted settings of the clients
+    #[command(visible_alias = "secretos")]
+    Secrets(secrets::Flags),
+    /// Throw-away servers on this machine
+    Lab(lab::Flags),
+    /// Print a shell completion script
+    Completions(Completions),
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  provision completions bash > /etc/bash_completion.d/provision")]
+struct Completions {
+    shell: clap_complete::Shell,
+}
+
+/// Parses the command line, runs it, and says how it ended.
+pub fn main() -> ExitCode {
+    // lower the umask's guard before anything is written: journals and secrets are for this user alone
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let cli = Cli::parse();
+    start_logging();
+    match dispatch(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("{} {error}", style::red("error:"));
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<u8> {
+    match cli.verb {
+        None if cli.rollout.is_empty() => {
+            Cli::command().print_help().map_err(|error| crate::error::Error::new(error.to_string()))?;
+            Ok(0)
+        }
+        None => block_on(rollout::main(cli.rollout)),
+        Some(Verb::Run(flags)) => block_on(run::main(flags)),
+        Some(Verb::Status(flags)) => block_on(status::main(flags)),
+        Some(Verb::Explain(flags)) => explain::main(flags),
+        Some(Verb::History(flags)) => history::main(flags),
+        Some(Verb::Inventory(flags)) => inventory::main(flags),
+        Some(Verb::Registry(flags)) => registry::main(flags),
+        Some(Verb::Secrets(flags)) => secrets::main(flags),
+        Some(Verb::Lab(flags)) => block_on(lab::main(flags)),
+        Some(Verb::Completions(flags)) => {
+            clap_complete::generate(flags.shell, &mut Cli::command(), "provision", &mut std::io::stdout());
+            Ok(0)
+        }
+    }
+}
+
+fn block_on(future: impl Future<Output = Result<u8>>) -> Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| crate::error::Error::new(format!("cannot start: {error}")))?;
+    let code = runtime.block_on(future);
+    // a blocking URL check may still be waiting for its answer
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    code
+}
+
+/// `RUST_LOG` switches the program's own diagnostics on; they go to stderr, through the redactor of the run.
+fn start_logging() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let started = tracing_subscriber::fmt().with_env_filter(filter).with_writer(common::RedactingStderr).try_init();
+    if let Err(error) = started {
+        eprintln!("provision: no diagnostics: {error}");
+    }
+}

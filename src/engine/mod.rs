@@ -4,7 +4,25 @@
 //! [`Event`]; every string of it is redacted where it is born. Leaves out: how bytes travel (`lane`), what a module
 //! wants (`modules`), how anything is shown (`report`).
 
+mod ahead;
+mod control;
+mod done;
+mod emit;
+mod host;
+mod include;
+mod local;
+mod lock;
+mod loops;
 pub mod outside;
+mod pace;
+mod run;
+mod scope;
+mod settle;
+mod steps;
+mod task;
+mod walk;
+mod wire;
+mod work;
 
 use std::sync::Arc;
 
@@ -12,7 +30,7 @@ use indexmap::IndexMap;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{Counts, Event, RunStatus};
 use crate::plan::Object;
 use crate::playbook::Play;
@@ -63,6 +81,5 @@ pub struct Summary {
 
 /// Runs a job. `Err` only if nothing was touched.
 pub async fn run(job: Job, events: UnboundedSender<Event>, cancel: CancellationToken) -> Result<Summary> {
-    let _ = (job, events, cancel);
-    Err(Error::new("the engine cannot run yet"))
+    run::run(job, events, cancel).await
 }

@@ -24,6 +24,12 @@ pub async fn engine() -> Result<Engine> {
         return Err(Error::new("the lab needs Linux: elsewhere Docker runs in a virtual machine, and its containers have no address that ssh can reach")
             .hint("run `provision lab` inside a Linux machine, or try a rollout on a real throw-away server"));
     }
+    let endpoint = docker(&["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]).await.unwrap_or_default();
+    let endpoint = endpoint.trim();
+    if !endpoint.is_empty() && !endpoint.starts_with("unix://") {
+        return Err(Error::new(format!("the lab needs this machine's own Docker, not the one at {endpoint}"))
+            .hint("unset DOCKER_HOST, or `docker context use default`"));
+    }
     const ASK: &str = "{{.CgroupVersion}}\t{{.MemTotal}}\t{{.OperatingSystem}}\t{{.SecurityOptions}}";
     let said = docker(&["info", "--format", ASK]).await?;
     // older command lines print the server's absence on stdout and end with 0

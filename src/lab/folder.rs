@@ -1,6 +1,6 @@
 //! The lab's folder: everything by which its hosts are reached, and nothing else.
 //!
-//! `id_ed25519`, `known_hosts` and `ssh_config` for ssh; `inventory.yml` and `host_vars/` for `-i lab`;
+//! `id_ed25519`, `known_hosts` and `ssh.cfg` for ssh; `inventory.yml` and `host_vars/` for `-i lab`;
 //! `.age-recipients` and `identity.txt`, so that secrets made for the lab are never encrypted for, or mixed with,
 //! those of clients. All of it can be thrown away and is written anew by the next `up`.
 
@@ -40,7 +40,7 @@ impl Folder {
     }
 
     pub fn ssh_config(&self) -> PathBuf {
-        self.root.join("ssh_config")
+        self.root.join("ssh.cfg")
     }
 
     /// Makes the folder, the ssh key and the age identity, if they are not there; the public ssh key.
@@ -95,7 +95,7 @@ impl Folder {
             self.put(&format!("host_vars/{}.yml", host.name), &self.variables(host, registry))?;
         }
         self.put("known_hosts", &known)?;
-        self.put("ssh_config", &config)?;
+        self.put("ssh.cfg", &config)?;
         self.put("inventory.yml", &inventory)
     }
 
@@ -123,7 +123,7 @@ impl Folder {
         }
         let files = [
             "known_hosts",
-            "ssh_config",
+            "ssh.cfg",
             "inventory.yml",
             "id_ed25519",
             "id_ed25519.pub",
@@ -189,12 +189,12 @@ mod tests {
         folder.describe(&[host("a", 10), host("no", 11)], &keys, Some(Ipv4Addr::new(198, 18, 0, 2))).unwrap();
         let read = |name: &str| fs::read_to_string(folder.root.join(name)).unwrap();
         assert_eq!(read("known_hosts"), "198.18.0.10,a ssh-ed25519 AAAA\n");
-        assert!(read("ssh_config").contains("Host a\n  HostName 198.18.0.10\n  User operator\n"));
+        assert!(read("ssh.cfg").contains("Host a\n  HostName 198.18.0.10\n  User operator\n"));
         assert!(read("inventory.yml").ends_with("lab:\n  hosts:\n    \"a\":\n    \"no\":\n"));
         let variables: serde_yaml::Value = serde_yaml::from_str(&read("host_vars/no.yml")).unwrap();
-        assert_eq!(variables["ansible_host"], "198.18.0.11".into());
-        assert_eq!(variables["ansible_ssh_private_key_file"], folder.key().display().to_string().into());
-        assert_eq!(variables["docker_registry_mirrors"][0], "http://198.18.0.2:5000".into());
+        assert_eq!(variables["ansible_host"].as_str(), Some("198.18.0.11"));
+        assert_eq!(variables["ansible_ssh_private_key_file"].as_str(), folder.key().to_str());
+        assert_eq!(variables["docker_registry_mirrors"][0].as_str(), Some("http://198.18.0.2:5000"));
         let mode = fs::metadata(folder.root.join("identity.txt")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

@@ -23,11 +23,11 @@ const ADDRESS: &str = "provision.lab.address";
 const CUT_OFF: &str = "cut off";
 
 /// What a host's systemd and Docker need. Named one by one instead of `--privileged`: that is refused where the
-/// machine itself lacks one of them, and would give a host the machine's devices and consoles.
+/// machine itself lacks one of them, and would give a host the machine's devices and consoles. Not SYS_TIME: a host's `timedatectl` would turn the machine's clock.
 const CAPABILITIES: &str = "AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND CHOWN DAC_OVERRIDE DAC_READ_SEARCH \
     FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN \
     NET_BIND_SERVICE NET_BROADCAST NET_RAW SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT \
-    SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_TIME SYS_TTY_CONFIG WAKE_ALARM";
+    SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_TTY_CONFIG WAKE_ALARM";
 
 /// Everything of a lab that is in Docker.
 pub struct Found {
@@ -184,7 +184,7 @@ pub async fn let_in(host: &Host, public_key: &str) -> Result<String> {
 pub async fn remove(prefix: &str) -> Result<Vec<String>> {
     let filter = format!("label={LAB}={prefix}");
     let mut removed = Vec::new();
-    let containers = lines(&["ps", "-aq", "--filter", &filter, "--format", "{{.Names}}"]).await?;
+    let containers = lines(&["ps", "-a", "--filter", &filter, "--format", "{{.Names}}"]).await?;
     if !containers.is_empty() {
         let mut args: Vec<&str> = vec!["rm", "-f", "-v"];
         args.extend(containers.iter().map(String::as_str));

@@ -1,13 +1,16 @@
 //! The images of the lab: a bare Debian 13, the host made of it, the registry made of it.
 //!
 //! Each is made once and named after a digest of its recipe, so a changed recipe makes a new image and an unchanged
-//! one costs nothing. Left out: the images of services (`tests/images/`).
+//! one costs nothing. What the images of services are made of is left to
+//! the folder that `--images` names (`tests/images/`).
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use sha2::{Digest, Sha256};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use super::Progress;
@@ -52,14 +55,76 @@ pub async fn registry(cache: &Path, progress: Progress<'_>) -> Result<String> {
     make(&REGISTRY, cache, progress).await
 }
 
+/// The bare Debian, made if it is not there.
+pub async fn bare(cache: &Path, progress: Progress<'_>) -> Result<()> {
+    if exists(BASE).await {
+        return Ok(());
+    }
+    let _lock = lock(cache, progress).await?;
+    base(cache, progress).await
+}
+
+/// Runs `build.sh` of a folder, which makes the images that hosts will pull; their names, as its `--list` says them.
+pub async fn build(dir: &Path, progress: Progress<'_>) -> Result<Vec<String>> {
+    let script = dir.join("build.sh");
+    if !script.is_file() {
+        return Err(Error::new(format!("{} does not exist", script.display()))
+            .hint("`--images` wants a folder whose `build.sh` makes images and whose `build.sh --list` names them"));
+    }
+    run_build(&script, &[], progress).await?;
+    let names = run_build(&script, &["--list"], progress).await?;
+    Ok(names.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Tells the lines of stderr, returns stdout.
+async fn run_build(script: &Path, args: &[&str], progress: Progress<'_>) -> Result<String> {
+    let trouble = |e: std::io::Error| Error::new(format!("{}: {e}", script.display()));
+    // what goes into an image must be readable there, whatever this program keeps to itself
+    let mut child = Command::new("sh")
+        .args(["-c", "umask 022; exec sh \"$@\"", "lab"])
+        .arg(script)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(trouble)?;
+    let mut stdout = child.stdout.take();
+    let names = tokio::spawn(async move {
+        let mut text = String::new();
+        if let Some(stdout) = stdout.as_mut() {
+            let _ = stdout.read_to_string(&mut text).await;
+        }
+        text
+    });
+    let mut last = VecDeque::new();
+    if let Some(stderr) = child.stderr.take() {
+        let mut lines = BufReader::new(stderr).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            // `postgres:17: building` is a step; a failure's log is not, its end is in the error
+            if line.split_once(": ").is_some_and(|(image, _)| image.contains(':') && !image.contains(' ')) {
+                progress(&line);
+            }
+            if last.len() == 15 {
+                last.pop_front();
+            }
+            last.push_back(line);
+        }
+    }
+    match child.wait().await.map_err(trouble)?.success() {
+        true => Ok(names.await.unwrap_or_default()),
+        false => Err(Error::new(format!("{} failed:\n{}", script.display(), Vec::from(last).join("\n")))),
+    }
+}
+
 /// Removes every image of the lab and the cached system; says which.
 pub async fn remove(cache: &Path) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for name in [HOST.name, REGISTRY.name, "provision-lab-base"] {
-        let found = docker(&["images", "--format", "{{.Repository}}:{{.Tag}}", name]).await?;
-        for image in found.lines() {
-            // an image that another lab's containers still use stays
-            if docker(&["rmi", image]).await.is_ok() {
+        for image in list(name).await? {
+            // an image that another lab's containers or other images still use stays
+            if docker(&["rmi", &image]).await.is_ok() {
                 removed.push(format!("image {image}"));
             }
         }
@@ -86,6 +151,10 @@ async fn make(recipe: &Recipe, cache: &Path, progress: Progress<'_>) -> Result<S
     let made = bake(recipe, &container, &image, progress).await;
     let _ = docker(&["rm", "-f", "-v", &container]).await;
     made.map_err(|e| e.context(format!("cannot make the image {image}")))?;
+    // those of older recipes; Docker refuses while a container still uses one
+    for older in list(recipe.name).await?.iter().filter(|older| **older != image) {
+        let _ = docker(&["rmi", older]).await;
+    }
     Ok(image)
 }
 
@@ -167,6 +236,11 @@ async fn lock(cache: &Path, progress: Progress<'_>) -> Result<File> {
         .await
         .map_err(|e| Error::new(e.to_string()))?
         .map_err(trouble)
+}
+
+async fn list(name: &str) -> Result<Vec<String>> {
+    let said = docker(&["images", "--format", "{{.Repository}}:{{.Tag}}", name]).await?;
+    Ok(said.lines().map(str::to_owned).collect())
 }
 
 async fn exists(image: &str) -> bool {

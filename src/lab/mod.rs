@@ -40,6 +40,8 @@ pub struct Options {
     pub names: Vec<String>,
     /// Whether a registry for the hosts runs beside them.
     pub registry: Registry,
+    /// A folder whose `build.sh` makes images that the registry is to serve.
+    pub images: Option<PathBuf>,
     /// Where downloaded systems are kept. Default `~/.cache/provision/lab`.
     pub cache: PathBuf,
 }
@@ -90,6 +92,7 @@ impl Default for Options {
             prefix: "provision-lab".into(),
             names: Vec::new(),
             registry: Registry::Run,
+            images: None,
             cache: cache.join("provision/lab"),
         }
     }
@@ -99,6 +102,9 @@ impl Default for Options {
 pub async fn up(options: &Options, progress: Progress<'_>) -> Result<Lab> {
     for name in &options.names {
         hosts::check_name(name)?;
+    }
+    if options.images.is_some() && options.registry == Registry::Leave {
+        return Err(Error::new("images need the lab's registry").hint("leave out one of the two options"));
     }
     let engine = docker::engine().await?;
     let folder = Folder::new(&options.dir)?;
@@ -142,6 +148,11 @@ pub async fn up(options: &Options, progress: Progress<'_>) -> Result<Lab> {
     }
     folder.describe(&fleet, &keys, registry)?;
     futures::future::try_join_all(fleet.iter().map(|host| wait_for_login(options, host))).await?;
+    if let Some(dir) = &options.images {
+        images::bare(&options.cache, progress).await?;
+        let names = images::build(dir, progress).await?;
+        push(options, &names, progress).await?;
+    }
     Ok(Lab { dir: folder.root, prefix: options.prefix.clone(), hosts: fleet, registry })
 }
 
@@ -307,7 +318,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let options = Options { dir: dir.path().to_owned(), ..Options::default() };
         assert!(ssh(&options, "a", &[]).unwrap_err().text.contains("there is no lab"));
-        std::fs::write(dir.path().join("ssh_config"), "Host clienteA\n  User operator\n").unwrap();
+        std::fs::write(dir.path().join("ssh.cfg"), "Host clienteA\n  User operator\n").unwrap();
         let error = ssh(&options, "clientA", &[]).unwrap_err();
         assert!(error.to_string().contains("did you mean `clienteA`?"), "{error}");
         let command = ssh(&options, "clienteA", &["uptime".into()]).unwrap();

@@ -1,56 +1,386 @@
 //! Connections to hosts and what can be done over them.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{ActError, Become, Hello, Target, Trouble};
-use crate::plan::{Answer, Operation, Output, Query};
+use super::channel::Link;
+use super::frame::{KEPT, Step};
+use super::master::{Base, Master};
+use super::shell::{End, Exchange, Shell};
+use super::trouble::lost;
+use super::{ActError, Become, BecomeMethod, Hello, Method, Target, Trouble, deeds, questions, transfer};
+use crate::event::Cause;
+use crate::plan::{Answer, Destination, Failure, Operation, Output, Query, Upload, Write};
+
+/// How long [`Operation::Reconnect`] waits for a host to come back.
+const REBOOT: Duration = Duration::from_secs(300);
 
 /// Opens connections: not too many at once, their control sockets in one private directory.
-pub struct Connections {}
+pub struct Connections {
+    base: Arc<Base>,
+}
 
 impl Connections {
     pub fn new(connects_at_once: usize) -> Result<Self, Trouble> {
-        let _ = connects_at_once;
-        todo!()
+        Ok(Connections { base: Base::new(connects_at_once)? })
     }
 
     /// Connects and logs in. Retries with jitter where the host turned us away because it was busy.
     pub async fn open(&self, target: &Target, cancel: &CancellationToken) -> Result<Connection, Trouble> {
-        let _ = (target, cancel);
-        todo!()
+        let master = match target.method {
+            Method::Local => None,
+            Method::Ssh => Some(Master::open(&self.base, target, cancel).await?),
+        };
+        Ok(Connection {
+            base: Arc::clone(&self.base),
+            target: target.clone(),
+            cancel: cancel.clone(),
+            master: Mutex::new(master),
+            lanes: Mutex::default(),
+            round_trips: AtomicU64::new(0),
+        })
     }
 }
 
 /// One host: a connection, and lanes over it that are opened when they are first needed.
-pub struct Connection {}
+pub struct Connection {
+    base: Arc<Base>,
+    target: Target,
+    cancel: CancellationToken,
+    /// None for the local host, and after the connection was lost: the next call connects again.
+    master: Mutex<Option<Master>>,
+    lanes: Mutex<HashMap<User, Arc<Mutex<Lane>>>>,
+    round_trips: AtomicU64,
+}
+
+/// Whose lane: None is the login user's.
+type User = Option<(BecomeMethod, String)>;
+
+/// One user's place on a connection.
+#[derive(Default)]
+struct Lane {
+    shell: Option<Shell>,
+    /// The process group of a shell that was left in the middle of a request; the next one ends it.
+    abandoned: Option<u32>,
+}
 
 impl Connection {
     /// Who and where we are. The first call for a user opens their lane; later ones cost nothing.
     pub async fn hello(&self, who: Option<&Become>) -> Result<Hello, Trouble> {
-        let _ = who;
-        todo!()
+        let lane = self.lane(who).await;
+        let mut lane = lane.lock().await;
+        let shell = self.shell(&mut lane, who).await?;
+        let hello = shell.hello.clone();
+        lane.shell = Some(shell);
+        Ok(hello)
     }
 
     /// All answers in the order of the queries, in one round trip.
     pub async fn ask(&self, who: Option<&Become>, queries: &[Query]) -> Result<Vec<Answer>, Trouble> {
-        let _ = (who, queries);
-        todo!()
+        if queries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let questions = questions::compile(queries);
+        let mut outputs = Vec::with_capacity(questions.steps.len());
+        while outputs.len() < questions.steps.len() {
+            let rest = &questions.steps[outputs.len()..];
+            let exchange = self.request(who, rest, questions.keep).await?;
+            let seconds = rest.get(exchange.outputs.len()).map_or(0, |step| step.timeout.as_secs());
+            outputs.extend(exchange.outputs);
+            if let End::TimedOut(mut output) = exchange.end {
+                // one question that hangs does not leave the others unanswered
+                output.stderr.extend_from_slice(format!("timed out after {seconds} s\n").as_bytes());
+                outputs.push(output);
+            }
+        }
+        Ok(questions.answers(&outputs))
     }
 
     /// Carries out operations in order and stops at the first that fails. Neighbouring small writes and scripts share
     /// a round trip. One output per operation; that of a write with `backup` has the backup's path on stdout.
     pub async fn act(&self, who: Option<&Become>, operations: &[Operation]) -> Result<Vec<Output>, ActError> {
-        let _ = (who, operations);
-        todo!()
+        let mut done: Vec<Output> = Vec::with_capacity(operations.len());
+        while done.len() < operations.len() {
+            let first = done.len();
+            let mut steps = Vec::new();
+            let mut size = 0;
+            let mut refused = None;
+            for operation in &operations[first..] {
+                match deeds::step(operation) {
+                    Some(Ok(step)) => {
+                        size += step.text.len() + step.stdin.as_ref().map_or(0, Vec::len);
+                        if size > deeds::REQUEST && !steps.is_empty() {
+                            break;
+                        }
+                        steps.push(step);
+                    }
+                    Some(Err(failure)) => {
+                        refused = Some(failure);
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            if !steps.is_empty() {
+                self.carry_out(who, &steps, operations, &mut done).await?;
+            } else if let Some(failure) = refused {
+                return Err(ActError::Failed { index: first, failure, cause: Cause::Task, done });
+            } else {
+                self.alone(who, operations, &mut done).await?;
+            }
+        }
+        Ok(done)
+    }
+
+    /// One request; `operations[done.len()..]` begin with those of the steps.
+    async fn carry_out(
+        &self,
+        who: Option<&Become>,
+        steps: &[Step],
+        operations: &[Operation],
+        done: &mut Vec<Output>,
+    ) -> Result<(), ActError> {
+        let first = done.len();
+        let Exchange { outputs, end } = self.request(who, steps, KEPT).await?;
+        for (output, step) in outputs.into_iter().zip(steps) {
+            let index = done.len();
+            if step.accept.as_ref().is_some_and(|codes| !codes.contains(&output.rc)) {
+                return Err(deeds::failed(index, &operations[index], &output, std::mem::take(done)));
+            }
+            done.push(output);
+        }
+        if let End::TimedOut(output) = end {
+            let index = done.len();
+            let seconds = steps.get(index - first).map_or(0, |step| step.timeout.as_secs());
+            return Err(deeds::timed_out(index, &operations[index], seconds, &output, std::mem::take(done)));
+        }
+        Ok(())
+    }
+
+    /// The next operation, which is more than a step of a request.
+    async fn alone(
+        &self,
+        who: Option<&Become>,
+        operations: &[Operation],
+        done: &mut Vec<Output>,
+    ) -> Result<(), ActError> {
+        let index = done.len();
+        let local = |what: String| Failure::new(what).hint("this is a file of the controller");
+        let failed = |failure: Failure, done: &mut Vec<Output>| ActError::Failed {
+            index,
+            failure,
+            cause: Cause::Task,
+            done: std::mem::take(done),
+        };
+        match &operations[index] {
+            Operation::Write(Write { to, content }) => {
+                let checksum = sha256(content);
+                self.upload(who, to, &checksum, content.as_slice(), operations, done).await
+            }
+            Operation::Upload(Upload { to, from, checksum }) => match tokio::fs::File::open(from).await {
+                Ok(file) => self.upload(who, to, checksum, file, operations, done).await,
+                Err(error) => Err(failed(local(format!("could not read {}: {error}", from.display())), done)),
+            },
+            Operation::Fetch { path, to } => {
+                let link = self.link().await?;
+                let output = transfer::download(&link, who, path, to, &|trips| self.spent(trips)).await;
+                match self.unless_lost(output).await? {
+                    output if output.rc == 0 => done.push(output),
+                    output => return Err(deeds::failed(index, &operations[index], &output, std::mem::take(done))),
+                }
+                Ok(())
+            }
+            Operation::Reconnect => {
+                self.reconnect().await?;
+                done.push(Output::default());
+                Ok(())
+            }
+            Operation::Run { .. } => Err(failed(Failure::new("a script is always part of a request"), done)),
+        }
+    }
+
+    async fn upload(
+        &self,
+        who: Option<&Become>,
+        to: &Destination,
+        checksum: &str,
+        mut source: impl tokio::io::AsyncRead + Unpin,
+        operations: &[Operation],
+        done: &mut Vec<Output>,
+    ) -> Result<(), ActError> {
+        let index = done.len();
+        let temporary = deeds::temporary_name()?;
+        let install = match deeds::install_step(&temporary, to, checksum) {
+            Ok(step) => step,
+            Err(failure) => {
+                return Err(ActError::Failed { index, failure, cause: Cause::Task, done: std::mem::take(done) });
+            }
+        };
+        let link = self.link().await?;
+        let names = (to.path.as_str(), temporary.as_str(), checksum);
+        let output = transfer::upload(&link, who, names, &mut source, &|trips| self.spent(trips)).await;
+        let output = self.unless_lost(output).await?;
+        if output.rc != 0 {
+            return Err(deeds::failed(index, &operations[index], &output, std::mem::take(done)));
+        }
+        self.carry_out(who, &[install], operations, done).await
     }
 
     /// How often this connection has waited for the host since it stood.
     pub fn round_trips(&self) -> u64 {
-        todo!()
+        self.round_trips.load(Ordering::Relaxed)
     }
 
     /// Ends the lanes and the connection.
     pub async fn close(self) {
-        todo!()
+        self.lanes.into_inner().clear();
+        if let Some(master) = self.master.into_inner() {
+            master.stop().await;
+        }
     }
+
+    fn spent(&self, trips: u64) {
+        self.round_trips.fetch_add(trips, Ordering::Relaxed);
+    }
+
+    async fn lane(&self, who: Option<&Become>) -> Arc<Mutex<Lane>> {
+        let key = who.map(|who| (who.method, who.user.clone()));
+        Arc::clone(self.lanes.lock().await.entry(key).or_default())
+    }
+
+    /// What channels go over; connects again if the connection was lost before.
+    async fn link(&self) -> Result<Link, Trouble> {
+        if self.target.method == Method::Local {
+            return Ok(Link::Local);
+        }
+        let mut master = self.master.lock().await;
+        let master = match &mut *master {
+            Some(master) => master,
+            none => none.insert(Master::open(&self.base, &self.target, &self.cancel).await?),
+        };
+        Ok(Link::Ssh(Arc::clone(&master.session)))
+    }
+
+    /// Takes the lane's shell, or opens one, which first ends what an earlier one left behind.
+    async fn shell(&self, lane: &mut Lane, who: Option<&Become>) -> Result<Shell, Trouble> {
+        if let Some(shell) = lane.shell.take() {
+            return Ok(shell);
+        }
+        let link = self.link().await?;
+        let opened = Shell::open(&link, who, &self.target.shell, &|trips| self.spent(trips)).await;
+        let mut shell = self.unless_lost(opened).await?;
+        if let Some(group) = lane.abandoned.take().filter(|group| *group > 1 && *group != shell.hello.pgid) {
+            self.spent(1);
+            let end = [Step { timeout: Duration::from_secs(30), ..Step::new(format!("_pv_end {group}")) }];
+            match shell.exchange(&end, KEPT).await?.end {
+                End::Complete => {}
+                _ => return Err(self.gone().await),
+            }
+        }
+        Ok(shell)
+    }
+
+    /// One request on a user's lane: one round trip. After a step that timed out, the lane is a new one, and what ran
+    /// in the old one is ended. Dropping the future leaves that to the next request.
+    async fn request(&self, who: Option<&Become>, steps: &[Step], keep: usize) -> Result<Exchange, Trouble> {
+        let lane = self.lane(who).await;
+        let mut lane = lane.lock().await;
+        let mut shell = self.shell(&mut lane, who).await?;
+        lane.abandoned = Some(shell.hello.pgid);
+        self.spent(1);
+        let exchange = shell.exchange(steps, keep).await?;
+        tracing::trace!(host = self.target.name, steps = steps.len(), ended = exchange.outputs.len(), "request");
+        match exchange.end {
+            End::Complete => {
+                lane.abandoned = None;
+                lane.shell = Some(shell);
+                Ok(exchange)
+            }
+            End::TimedOut(_) => {
+                drop(shell);
+                lane.shell = Some(self.shell(&mut lane, who).await?);
+                Ok(exchange)
+            }
+            End::Lost { .. } => {
+                lane.abandoned = None;
+                drop(shell);
+                Err(self.gone().await)
+            }
+            End::Silent => {
+                drop(shell);
+                Err(Trouble::new(Cause::Timeout, format!("{} stopped answering", self.target.shown()))
+                    .hint("the host may be overloaded or out of memory"))
+            }
+        }
+    }
+
+    /// A lane ended in the middle: was it the connection or only the shell?
+    async fn gone(&self) -> Trouble {
+        let mut master = self.master.lock().await;
+        let alive = match &*master {
+            Some(master) => master.is_alive().await,
+            None => self.target.method == Method::Local,
+        };
+        if alive {
+            return Trouble::new(Cause::Lost, "the shell on the host ended in the middle of a script")
+                .hint("it was killed: by the script itself, or for lack of memory (look with `dmesg` on the host)");
+        }
+        *master = None;
+        lost(&self.target, "in the middle of a script")
+    }
+
+    /// Forgets the connection if that is what failed.
+    async fn unless_lost<T>(&self, result: Result<T, Trouble>) -> Result<T, Trouble> {
+        if let Err(trouble) = &result
+            && matches!(trouble.cause, Cause::Lost | Cause::Timeout | Cause::Shell)
+        {
+            let mut master = self.master.lock().await;
+            if let Some(standing) = &*master
+                && !standing.is_alive().await
+            {
+                *master = None;
+                return Err(lost(&self.target, "while a channel was opened"));
+            }
+        }
+        result
+    }
+
+    /// Logs in anew, waiting for a host that reboots.
+    async fn reconnect(&self) -> Result<(), Trouble> {
+        self.lanes.lock().await.clear();
+        if self.target.method == Method::Local {
+            return Ok(());
+        }
+        let mut master = self.master.lock().await;
+        if let Some(old) = master.take() {
+            old.stop().await;
+        }
+        let deadline = Instant::now() + REBOOT;
+        loop {
+            match Master::open(&self.base, &self.target, &self.cancel).await {
+                Ok(new) => {
+                    *master = Some(new);
+                    return Ok(());
+                }
+                Err(trouble)
+                    if Instant::now() < deadline
+                        && matches!(trouble.cause, Cause::Refused | Cause::Timeout | Cause::Throttled) =>
+                {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                }
+                Err(trouble) => return Err(trouble),
+            }
+        }
+    }
+}
+
+fn sha256(content: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }

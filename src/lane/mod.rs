@@ -11,8 +11,10 @@
 //! | `connection` | the public face: `hello`, `ask`, `act`, lanes on demand, reconnecting |
 //! | `master` | starting and stopping `ssh -M`, sockets, passwords for ssh |
 //! | `trouble` | ssh's log → a cause, a message and what to do |
-//! | `channel` | one `sh` at the other end, over ssh or as a local child; sudo's conversation |
+//! | `channel` | one process at the other end, over ssh or as a local child |
+//! | `elevate` | sudo and friends: the command, the prompt, the conversation |
 //! | `frame` | pure: steps → request text, streams → outputs |
+//! | `shell` | one lane: a shell behind a channel; deadlines |
 //! | `hello` | the handshake: who and where we are |
 //! | `questions`, `deeds` | pure: queries and operations → shell, outputs → answers |
 //! | `transfer` | bulk data on a second channel |
@@ -20,8 +22,16 @@
 //!
 //! Left out: terminals, agents on the host, any knowledge of modules.
 
+mod channel;
 mod connection;
+mod deeds;
+mod elevate;
+mod frame;
 mod hello;
+mod master;
+mod questions;
+mod shell;
+mod transfer;
 mod trouble;
 
 use std::path::PathBuf;
@@ -29,9 +39,9 @@ use std::time::Duration;
 
 pub use connection::{Connection, Connections};
 pub use hello::{Dialect, Hello};
-pub use trouble::{ActError, Trouble};
+pub use trouble::{ActError, Trouble, is_disk_full};
 
-use crate::plan::Secret;
+use crate::plan::{Secret, quote};
 
 /// How to reach a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +64,8 @@ pub struct Target {
     pub user: Option<String>,
     pub key_file: Option<PathBuf>,
     pub password: Option<Secret>,
+    /// The POSIX shell to work in, `sh` if nothing else is known (`ansible_shell_executable`).
+    pub shell: String,
     /// Further arguments for `ssh`, in front of ours, so that they win.
     pub ssh_args: Vec<String>,
     /// Instead of `~/.ssh/config`.
@@ -74,11 +86,34 @@ impl Default for Target {
             user: None,
             key_file: None,
             password: None,
+            shell: "sh".to_owned(),
             ssh_args: Vec::new(),
             config_file: None,
             known_hosts: None,
             host_key_checking: true,
             connect_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Target {
+    /// This machine, by a child process.
+    pub fn local(name: impl Into<String>) -> Self {
+        Target { name: name.into(), method: Method::Local, address: "localhost".to_owned(), ..Target::default() }
+    }
+
+    /// `user@address`, as `ssh` takes it.
+    fn login(&self) -> String {
+        let address = quote(&self.address);
+        self.user.as_ref().map_or(address.clone(), |user| format!("{}@{address}", quote(user)))
+    }
+
+    /// For messages: `user@address port 2222`.
+    fn shown(&self) -> String {
+        match (self.method, self.port) {
+            (Method::Local, _) => "this machine".to_owned(),
+            (Method::Ssh, Some(port)) => format!("{} port {port}", self.login()),
+            (Method::Ssh, None) => self.login(),
         }
     }
 }

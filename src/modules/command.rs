@@ -268,9 +268,7 @@ impl Module for Task {
 
     fn plan(&self, observed: &Observed<'_>) -> Result<Plan, Failure> {
         let found = |at| {
-            Ok::<bool, Failure>(
-                observed::output(observed.answers, at, "creates/removes")?.stdout_text().contains("yes"),
-            )
+            Ok::<_, Failure>(observed::output(observed.answers, at, "creates/removes")?.stdout_text().contains("yes"))
         };
         if let Some(path) = &self.creates
             && found(0)?

@@ -36,9 +36,11 @@ pub mod env_file;
 mod facts;
 mod file;
 mod firewall;
+mod http;
 mod net;
 mod observed;
 mod package;
+mod pattern;
 mod place;
 mod repository;
 mod stat;
@@ -46,6 +48,8 @@ mod swarm;
 mod swarm_state;
 mod system;
 mod systemd;
+#[cfg(test)]
+mod testing;
 
 /// One module as the catalogue knows it.
 pub struct Spec {
@@ -151,6 +155,7 @@ const FAMILIES: &[&[Spec]] = &[
     facts::FAMILY,
     file::FAMILY,
     firewall::FAMILY,
+    http::FAMILY,
     net::FAMILY,
     package::FAMILY,
     repository::FAMILY,
@@ -201,6 +206,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("serole", "SELinux labels are not managed"),
     ("setype", "SELinux labels are not managed"),
     ("selevel", "SELinux labels are not managed"),
+    ("generate_ssh_key", "keys of accounts are not generated; use `command: ssh-keygen …` with `creates`"),
+    ("ssh_key_file", "keys of accounts are not generated; use `command: ssh-keygen …` with `creates`"),
+    ("ssh_key_bits", "keys of accounts are not generated; use `command: ssh-keygen …` with `creates`"),
     ("unsafe_writes", "files are always replaced whole, never written in place"),
 ];
 

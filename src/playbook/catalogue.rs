@@ -99,7 +99,6 @@ pub fn refused_action(name: &str) -> Option<&'static str> {
         "include" => "write `include_tasks` (when the host gets there) or `import_tasks` (when the playbook is read)",
         "validate_argument_spec" => "arguments of roles are not validated; use `assert`",
         "async_status" => "tasks are not run in the background; use `wait_for` or `until`",
-        "script" => "write `copy` and `command`, or `shell` with the script's text",
         _ => return None,
     })
 }
@@ -167,9 +166,9 @@ pub const CONTROLS: &[ControlSpec] = &[
     control("include_services", Control::IncludeServices, &["services"], None),
     control("wait_for_connection", Control::WaitForConnection, &["delay", "sleep", "timeout", "connect_timeout"], None),
     control(
-        "check_url",
-        Control::CheckUrl,
-        &["url", "status", "contains", "timeout", "validate_certs", "resolve", "interval"],
+        "url_check",
+        Control::UrlCheck,
+        &["url", "status", "contains", "timeout", "address", "validate_certs"],
         None,
     ),
 ];
@@ -183,7 +182,6 @@ pub const META: &[&str] = &[
     "end_play",
     "end_host",
     "end_batch",
-    "end_role",
     "clear_facts",
     "clear_host_errors",
     "reset_connection",

@@ -8,6 +8,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::error::{Error, Result};
 use crate::plan::Object;
 
@@ -20,7 +22,7 @@ mod types;
 mod value;
 mod words;
 
-pub use catalogue::META;
+pub use catalogue::short as short_name;
 pub use files::{find_file, resolve};
 pub use roles::Parts;
 pub use types::*;
@@ -90,4 +92,29 @@ pub fn load_vars(path: &Path) -> Result<Object> {
     let mut loader = Loader::default();
     let vars = loader.vars_file(path);
     loader.finish(vars)
+}
+
+/// What `apply` of an include says about the included tasks: keywords as on a block, already templated.
+pub fn apply(around: &mut Around, more: &Object) {
+    let strings = |value: &Value| -> Vec<String> {
+        match value {
+            Value::String(text) => text.split(',').map(|tag| tag.trim().to_owned()).collect(),
+            Value::Array(list) => list.iter().filter_map(|tag| tag.as_str().map(str::to_owned)).collect(),
+            _ => Vec::new(),
+        }
+    };
+    for (word, value) in more {
+        let keywords = &mut around.keywords;
+        match word.as_str() {
+            "tags" => around.tags.extend(strings(value)),
+            "when" => around.when.push(value.clone()),
+            "vars" => around.vars.extend(value.as_object().map(|vars| Arc::new(vars.clone()))),
+            "environment" => keywords.environment.push(value.clone()),
+            other => {
+                if let Some(place) = tasks::keyword(keywords, other) {
+                    *place = Some(value.clone());
+                }
+            }
+        }
+    }
 }

@@ -130,38 +130,20 @@ impl Loader {
     fn keywords(&mut self, node: &Node, into: &mut Keywords) {
         for (key, node) in node.entries() {
             let word = key_text(key);
-            let place = match word.as_str() {
-                "become" => &mut into.r#become,
-                "become_user" => &mut into.become_user,
-                "become_method" => &mut into.become_method,
-                "remote_user" | "user" => &mut into.remote_user,
-                "connection" => &mut into.connection,
-                "no_log" => &mut into.no_log,
-                "check_mode" => &mut into.check_mode,
-                "diff" => &mut into.diff,
-                "ignore_errors" => &mut into.ignore_errors,
-                "ignore_unreachable" => &mut into.ignore_unreachable,
-                "any_errors_fatal" => &mut into.any_errors_fatal,
-                "run_once" => &mut into.run_once,
-                "delegate_to" => &mut into.delegate_to,
-                "delegate_facts" => &mut into.delegate_facts,
-                "throttle" => &mut into.throttle,
-                "timeout" => &mut into.timeout,
-                "environment" | "module_defaults" => {
-                    let list = match word.as_str() {
-                        "environment" => &mut into.environment,
-                        _ => &mut into.module_defaults,
-                    };
-                    for item in self.listed(node) {
-                        let value = self.value(item);
-                        list.push(value);
+            let list = match word.as_str() {
+                "environment" => &mut into.environment,
+                "module_defaults" => &mut into.module_defaults,
+                other => {
+                    if let Some(place) = keyword(into, other) {
+                        *place = Some(self.value(node));
                     }
                     continue;
                 }
-                _ => continue,
             };
-            let value = self.value(node);
-            *place = Some(value);
+            for item in self.listed(node) {
+                let value = self.value(item);
+                list.push(value);
+            }
         }
     }
 
@@ -427,7 +409,7 @@ impl Loader {
             Control::IncludeTasks => &["file"],
             Control::IncludeRole => &["name"],
             Control::IncludeServices => &["services"],
-            Control::CheckUrl => &["url"],
+            Control::UrlCheck => &["url"],
             _ => &[],
         };
         for needed in needs.iter().filter(|needed| !given.contains_key(**needed)) {
@@ -636,6 +618,29 @@ fn repeat_kind(lookup: &str) -> Option<RepeatKind> {
         "first_found" => RepeatKind::FirstFound,
         "fileglob" => RepeatKind::FileGlob,
         "flattened" => RepeatKind::Flattened,
+        _ => return None,
+    })
+}
+
+/// Where a keyword's value is kept.
+pub(super) fn keyword<'k>(keywords: &'k mut Keywords, word: &str) -> Option<&'k mut Option<Value>> {
+    Some(match word {
+        "become" => &mut keywords.r#become,
+        "become_user" => &mut keywords.become_user,
+        "become_method" => &mut keywords.become_method,
+        "remote_user" | "user" => &mut keywords.remote_user,
+        "connection" => &mut keywords.connection,
+        "no_log" => &mut keywords.no_log,
+        "check_mode" => &mut keywords.check_mode,
+        "diff" => &mut keywords.diff,
+        "ignore_errors" => &mut keywords.ignore_errors,
+        "ignore_unreachable" => &mut keywords.ignore_unreachable,
+        "any_errors_fatal" => &mut keywords.any_errors_fatal,
+        "run_once" => &mut keywords.run_once,
+        "delegate_to" => &mut keywords.delegate_to,
+        "delegate_facts" => &mut keywords.delegate_facts,
+        "throttle" => &mut keywords.throttle,
+        "timeout" => &mut keywords.timeout,
         _ => return None,
     })
 }

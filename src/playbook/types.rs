@@ -184,7 +184,7 @@ pub enum Control {
     IncludeServices,
     WaitForConnection,
     /// Looks at a URL from the operator's side.
-    CheckUrl,
+    UrlCheck,
 }
 
 /// `loop`, `with_…` and `loop_control`.

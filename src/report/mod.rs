@@ -3,8 +3,6 @@
 //! [`journal`] keeps them under `runs/<id>/`, [`progress`] and [`plain`] talk on stderr while the run goes on,
 //! [`json`] prints them as lines, [`summary`] closes with the matrix and the failures. Leaves out: deciding anything.
 
-use tokio::sync::mpsc::UnboundedReceiver;
-
 use crate::event::Event;
 
 pub mod journal;
@@ -24,17 +22,30 @@ pub trait Reporter: Send {
     fn finish(&mut self) {}
 }
 
-/// Hands every event to every reporter until the run's last sender is gone; gives back what came together.
-pub async fn fan_out(mut events: UnboundedReceiver<Event>, mut reporters: Vec<Box<dyn Reporter>>) -> Tally {
-    let mut tally = Tally::default();
-    while let Some(event) = events.recv().await {
-        tally.add(&event);
-        for reporter in &mut reporters {
-            reporter.event(&event);
+/// Hands every event on to every reporter and keeps the tally.
+#[derive(Default)]
+pub struct Desk {
+    reporters: Vec<Box<dyn Reporter>>,
+    tally: Tally,
+}
+
+impl Desk {
+    pub fn new(reporters: Vec<Box<dyn Reporter>>) -> Desk {
+        Desk { reporters, tally: Tally::default() }
+    }
+
+    pub fn event(&mut self, event: &Event) {
+        self.tally.add(event);
+        for reporter in &mut self.reporters {
+            reporter.event(event);
         }
     }
-    for reporter in &mut reporters {
-        reporter.finish();
+
+    /// Closes all reports; gives back what came together.
+    pub fn finish(mut self) -> Tally {
+        for reporter in &mut self.reporters {
+            reporter.finish();
+        }
+        self.tally
     }
-    tally
 }

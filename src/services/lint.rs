@@ -13,14 +13,16 @@ use crate::error::{Error, Place};
 use crate::shipped;
 use crate::vars::validate;
 
-/// Findings about one package; an empty list is praise. `rendered` are the package's stacks as rendered for a host
-/// (runtime, text); where there is none, only the manifest and the templates' variables are looked at.
-pub fn lint(catalogue: &Catalogue, package: &Package, rendered: &[(String, Value)]) -> Vec<Error> {
+/// Findings about one package; an empty list is praise.
+pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
     let mut findings = Vec::new();
     manifest(catalogue, package, &mut findings);
-    templates(catalogue, package, &mut findings);
-    for (runtime, stack) in rendered {
-        stack_findings(package, runtime, stack, &mut findings);
+    templates(package, &mut findings);
+    for runtime in ["compose", "swarm"] {
+        match super::render::sample(catalogue, package, runtime) {
+            Ok(stack) => stack_findings(package, runtime, &stack, &mut findings),
+            Err(error) => findings.push(error),
+        }
     }
     findings
 }
@@ -93,7 +95,7 @@ const GIVEN: &[&str] = &[
     "ansible_host",
 ];
 
-fn templates(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>) {
+fn templates(package: &Package, findings: &mut Vec<Error>) {
     let declared: BTreeSet<&str> = package
         .manifest
         .variables
@@ -137,7 +139,6 @@ fn templates(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>
                 .hint("a package is a manifest and a stack"),
         );
     }
-    let _ = catalogue;
 }
 
 /// Pinned images, a health check for what stays up, no port past the firewall.

@@ -52,6 +52,38 @@ pub fn deploy_vars(package: &Package, host: &HostPlace, version: &str) -> Object
     vars.as_object().cloned().unwrap_or_default()
 }
 
+/// The stack as it would be for an imagined host on which every setting has a made-up value; for lint.
+pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result<Value> {
+    let host =
+        HostPlace { host: "sample".to_owned(), runtime: runtime.to_owned(), deploy_root: "/opt/sample".to_owned() };
+    let mut vars = deploy_vars(package, &host, &package.manifest.version);
+    for (key, value) in [
+        ("docker_network", "web"),
+        ("tls", "acme"),
+        ("timezone", "UTC"),
+        ("domain", "sample.example"),
+        ("inventory_hostname", "sample"),
+    ] {
+        vars.insert(key.to_owned(), Value::from(value));
+    }
+    let declared =
+        package.manifest.variables.iter().map(|v| (v.key.clone(), v.default.clone().unwrap_or(Value::from("sample"))));
+    let secrets = package.manifest.secrets.iter().map(|secret| (secret.key.clone(), Value::from("sample")));
+    let databases = package
+        .manifest
+        .databases
+        .iter()
+        .flat_map(|d| [&d.db_name_var, &d.user_var, &d.password_var])
+        .map(|key| (key.clone(), Value::from("sample")));
+    let examples = package.defaults.iter().map(|(key, default)| (key.clone(), Value::from(default.value.clone())));
+    for (key, value) in declared.chain(secrets).chain(databases).chain(examples) {
+        vars.entry(key).or_insert(value);
+    }
+    let mut scope = Scope::new(std::sync::Arc::new(super::settings::PackageWorld::alone(catalogue, package)));
+    scope.push(crate::vars::Layer::written(vars));
+    stack(catalogue, package, &host, &scope, &format!("versatile-{}", package.id))
+}
+
 fn root(package: &Package, host: &HostPlace) -> String {
     let below = package.manifest.root.clone().unwrap_or_else(|| format!("services/{}", package.id));
     format!("{}/{below}", host.deploy_root.trim_end_matches('/'))
@@ -71,7 +103,7 @@ pub fn render(
     let root = root(package, host);
     let project = format!("versatile-{}", package.id);
     let text = |template: &str| render_text(scope, template, package);
-    let stack = stack_text(catalogue, package, host, scope, &project)?;
+    let stack = stack_text(package, &stack(catalogue, package, host, scope, &project)?);
     let env: Object =
         settings.values.iter().map(|(key, setting)| (key.clone(), Value::from(setting.value.clone()))).collect();
 
@@ -152,14 +184,17 @@ pub fn render(
     Ok(Rendered { id: package.id.clone(), version: version.to_owned(), vars, digest, url, requires })
 }
 
-/// The stack's final text: the rendered template over its base.
-fn stack_text(
-    catalogue: &Catalogue,
-    package: &Package,
-    host: &HostPlace,
-    scope: &Scope,
-    project: &str,
-) -> Result<String> {
+/// The stack as it is written to the host.
+fn stack_text(package: &Package, stack: &Value) -> String {
+    format!(
+        "# Rendered by provision from the package `{}`; edit the package or the client's settings instead.\n{}",
+        package.id,
+        crate::yaml::emit(stack)
+    )
+}
+
+/// The rendered template over its base.
+fn stack(catalogue: &Catalogue, package: &Package, host: &HostPlace, scope: &Scope, project: &str) -> Result<Value> {
     let path = package.stack_template(&host.runtime);
     let mut stack = stack_value(scope, &path)?;
     if let Some(name) = &package.manifest.extends
@@ -172,11 +207,7 @@ fn stack_text(
     {
         map.shift_insert(0, "name".to_owned(), Value::from(project));
     }
-    Ok(format!(
-        "# Rendered by provision from the package `{}`; edit the package or the client's settings instead.\n{}",
-        package.id,
-        crate::yaml::emit(&stack)
-    ))
+    Ok(stack)
 }
 
 fn stack_value(scope: &Scope, path: &Path) -> Result<Value> {

@@ -87,7 +87,7 @@ impl Sources<'_> {
         let world = PackageWorld {
             package: package.dir.clone(),
             catalogue: self.catalogue.clone(),
-            inventory: self.inventory.clone(),
+            inventory: Some(self.inventory.clone()),
         };
         let mut scope = base.in_world(Arc::new(world));
         scope.push(Layer::written(written(false)));
@@ -391,20 +391,28 @@ fn wrong_settings(place: Option<Place>, scope: &str) -> Error {
 }
 
 /// What templates of a package may reach: its own files, the bases, and other hosts' inventory variables.
-struct PackageWorld {
+pub(super) struct PackageWorld {
     package: PathBuf,
     catalogue: Catalogue,
-    inventory: Arc<Inventory>,
+    inventory: Option<Arc<Inventory>>,
+}
+
+impl PackageWorld {
+    /// Without any host.
+    pub(super) fn alone(catalogue: &Catalogue, package: &Package) -> PackageWorld {
+        PackageWorld { package: package.dir.clone(), catalogue: catalogue.clone(), inventory: None }
+    }
 }
 
 impl World for PackageWorld {
     fn hostvars(&self, host: &str) -> Option<Scope> {
-        self.inventory.host(host)?;
-        Some(host_scope(&self.inventory, host, &Object::new()))
+        let inventory = self.inventory.as_ref()?;
+        inventory.host(host)?;
+        Some(host_scope(inventory, host, &Object::new()))
     }
 
     fn hosts(&self) -> Vec<String> {
-        self.inventory.hosts().map(|host| host.name.clone()).collect()
+        self.inventory.iter().flat_map(|inventory| inventory.hosts()).map(|host| host.name.clone()).collect()
     }
 
     fn read(&self, _: LookupKind, name: &str) -> std::result::Result<(PathBuf, Vec<u8>), Fault> {
@@ -424,8 +432,11 @@ impl World for PackageWorld {
 
 /// A host's inventory variables and `-e` as a scope, without facts.
 pub fn host_scope(inventory: &Arc<Inventory>, host: &str, extra_vars: &Object) -> Scope {
-    let world =
-        PackageWorld { package: PathBuf::from("."), catalogue: Catalogue::default(), inventory: inventory.clone() };
+    let world = PackageWorld {
+        package: PathBuf::from("."),
+        catalogue: Catalogue::default(),
+        inventory: Some(inventory.clone()),
+    };
     let mut scope = Scope::new(Arc::new(world));
     for layer in inventory.layers(host) {
         scope.push(Layer { vars: layer.vars.clone(), raw: false });

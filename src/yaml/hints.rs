@@ -25,11 +25,15 @@ pub fn explain(info: &str, text: &str, number: usize) -> Found {
     if unquoted_template(here) {
         return found(number, QUOTE_TEMPLATE);
     }
-    let before: Vec<(usize, &str)> = (1..number)
+    let lines: Vec<&str> = text.lines().take(number.saturating_sub(1)).collect();
+    let mut before = lines
+        .iter()
+        .enumerate()
         .rev()
-        .filter_map(|number| Some((number, line(text, number)?)))
+        .map(|(index, line)| (index + 1, *line))
         .filter(|(_, line)| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
-        .collect();
+        .peekable();
+    let previous = before.peek().copied();
     if info.contains("quoted scalar") {
         let start = std::iter::once((number, here)).chain(before).find(|(_, line)| open_quote(line));
         let line = start.map_or(number, |(number, _)| number);
@@ -39,7 +43,6 @@ pub fn explain(info: &str, text: &str, number: usize) -> Found {
             hint: Some("close the quote; inside '…' a ' is written twice, inside \"…\" a \" and a \\ need a \\".into()),
         };
     }
-    let previous = before.first().copied();
     for (number, line) in std::iter::once((number, here)).chain(previous) {
         if let Some(key) = missing_space(line) {
             return found(number, &format!("put a space after the colon: `{key}: …`"));

@@ -260,6 +260,16 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn nothing_panics(text in "([a-z0-9 :#'\"\\n\\t{}\\[\\],&*!|>%@`.=<~+?-]|é|😀|\\r\n|- |: |\\n  |<<: |&a |\\*a |!!int |--- ){0,40}") {
+            if let Err(error) = parse(&text, Path::new("f.yml")) {
+                let line = error.place.as_ref().map_or(0, |place| place.line);
+                proptest::prop_assert!((1..=text.lines().count().max(1) + 1).contains(&line), "{}", error);
+            }
+        }
+    }
+
     #[test]
     fn bombs_are_refused() {
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");

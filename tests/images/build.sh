@@ -25,8 +25,9 @@ frappe   python            frappe/erpnext:v16.32.3
 chatwoot python            chatwoot/chatwoot:v4.17.1
 n8n      node              n8nio/n8n:2.40.7
 openclaw node              openclaw/openclaw:2026.9.6
+docker   $base             provision-lab-docker:trixie
 "
-# What the hosts of a rollout pull: all but the two layers that only other images stand on.
+# What the hosts of a rollout pull.
 served="postgres:17 pgvector/pgvector:pg17 mariadb:11.8 redis:8.0 traefik:v3.7.9 frappe/erpnext:v16.32.3
 chatwoot/chatwoot:v4.17.1 n8nio/n8n:2.40.7 openclaw/openclaw:2026.9.6"
 

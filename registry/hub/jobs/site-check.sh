@@ -18,7 +18,7 @@ for app in frappe $(printf %s "${FRAPPE_APPS:?}" | tr ',' ' '); do
     case $installed in *"\"$app\""*) ;; *) not_yet "app $app is not installed" ;; esac
     [ "$app" = frappe ] || grep -qsx "app $app" "$ledger" || not_yet "the installation of $app did not end"
 done
-host=$(MYSQL_PWD=$(jq -r .db_password "sites/$site/site_config.json") mariadb -N -B \
+host=$(MYSQL_PWD=$(jq -r .db_password "sites/$site/site_config.json") mariadb --skip-ssl -N -B \
     -h "$(jq -r .db_host sites/common_site_config.json)" \
     -u "$(jq -r '.db_user // .db_name' "sites/$site/site_config.json")" \
     -e 'select substring_index(current_user(), "@", -1)' </dev/null)

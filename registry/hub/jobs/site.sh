@@ -26,7 +26,7 @@ done
 db_host=$(jq -r .db_host "$config")
 db_port=$(jq -r '.db_port // 3306' "$config")
 wait-for-it -q -t 120 "$db_host:$db_port" || fail "the database $db_host:$db_port does not answer"
-as_root() { MYSQL_PWD=$DB_ROOT_PASSWORD mariadb -N -B -h "$db_host" -P "$db_port" -u root -e "$1" </dev/null; }
+as_root() { MYSQL_PWD=$DB_ROOT_PASSWORD mariadb --skip-ssl -N -B -h "$db_host" -P "$db_port" -u root -e "$1" </dev/null; }
 as_root 'select 1' >/dev/null || fail "the database refuses DB_ROOT_PASSWORD (it was set when data/mariadb was first filled)"
 
 # --- passwords, in a file only we can read, for as long as this script runs
@@ -53,10 +53,13 @@ make_site() {
         scope=--no-mariadb-socket
     fi
     note started
-    bench new-site "$site" "$scope" "$@" </dev/null
+    bench new-site "$site" --db-name "$database" "$scope" "$@" </dev/null
     note site
 }
+database=_$(printf %s "$site" | sha1sum | cut -c1-16)
 if [ ! -e "sites/$site" ]; then
+    [ "$(as_root "select count(*) from information_schema.schemata where schema_name = '$database'")" = 0 ] ||
+        fail "the database $database of site $site exists, but sites/$site does not: restore data/sites, or drop the database"
     rm -f "$ledger"
     say "creating site $site"
     make_site

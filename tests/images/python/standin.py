@@ -63,7 +63,7 @@ def serve(port, answer, name):
             headers = dict(rest[0]) if rest else {}
             if isinstance(body, (dict, list)):
                 headers.setdefault("Content-Type", "application/json; charset=utf-8")
-                body = json.dumps(body)
+                body = json.dumps(body, separators=(",", ":"))  # compact, as Rails, Frappe and n8n write it
             data = body.encode() if isinstance(body, str) else body
             self.send_response(status)
             headers.setdefault("Content-Type", "text/html; charset=utf-8")

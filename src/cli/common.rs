@@ -1,0 +1,191 @@
+//! Flags that several verbs share, and what is loaded from them.
+
+use std::collections::HashSet;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::error::{Error, Place, Result};
+use crate::inventory::Inventory;
+use crate::plan::Object;
+use crate::report::{journal, style};
+use crate::secrets::{Identities, Redactor};
+use crate::services::Catalogue;
+use crate::yaml;
+
+/// Where the fleet is described.
+#[derive(Args, Clone)]
+pub struct FleetFlags {
+    /// Inventory file or folder; may be given several times, later ones win
+    #[arg(
+        short,
+        long,
+        value_name = "PATH",
+        env = "PROVISION_INVENTORY",
+        default_value = "inventory",
+        value_delimiter = ','
+    )]
+    pub inventory: Vec<PathBuf>,
+    /// age or SSH private key that opens the clients' secrets; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub identity: Vec<PathBuf>,
+    /// Another folder of packages besides ./registry and the shipped ones
+    #[arg(long, value_name = "DIR")]
+    pub registry: Vec<PathBuf>,
+    /// Set a variable: key=value, a YAML or JSON mapping, or @file.yml
+    #[arg(short = 'e', long = "extra-vars", value_name = "VARS")]
+    pub extra_vars: Vec<String>,
+    /// Where the journals are kept
+    #[arg(long, value_name = "DIR", env = "PROVISION_RUNS", default_value = "runs")]
+    pub runs_dir: PathBuf,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "always", "never"])]
+    pub color: String,
+}
+
+/// What these flags name, loaded.
+pub struct Fleet {
+    pub inventory: Arc<Inventory>,
+    pub catalogue: Catalogue,
+    pub identities: Identities,
+    pub extra_vars: Object,
+    pub redactor: Redactor,
+    pub runs: PathBuf,
+}
+
+/// One redactor for the whole process: the program's own diagnostics pass through it as well.
+pub fn redactor() -> &'static Redactor {
+    static REDACTOR: OnceLock<Redactor> = OnceLock::new();
+    REDACTOR.get_or_init(Redactor::new)
+}
+
+impl FleetFlags {
+    pub fn load(&self) -> Result<Fleet> {
+        style::set_colour(&self.color);
+        for source in &self.inventory {
+            if !source.exists() {
+                return Err(Error::new(format!("there is no inventory `{}`", source.display()))
+                    .hint("name one with -i, or make a folder `inventory` with a hosts.yml"));
+            }
+        }
+        Ok(Fleet {
+            inventory: Arc::new(Inventory::load(&self.inventory)?),
+            catalogue: Catalogue::load(Path::new("."), &self.registry)?,
+            identities: Identities::discover(&self.identity)?,
+            extra_vars: extra_vars(&self.extra_vars)?,
+            redactor: redactor().clone(),
+            runs: self.runs_dir.clone(),
+        })
+    }
+}
+
+impl Fleet {
+    /// The hosts of a pattern; `@failed` are those of the last run.
+    pub fn select(&self, pattern: &str) -> Result<Vec<String>> {
+        let failed = if pattern.contains("@failed") { journal::last_failed(&self.runs) } else { Vec::new() };
+        if pattern.trim() == "@failed" && failed.is_empty() {
+            return Err(Error::new("no host failed in the last run").hint("`provision history` lists the runs"));
+        }
+        let hosts = self.inventory.select(pattern, &failed)?;
+        if hosts.is_empty() {
+            return Err(Error::new(format!("the pattern `{pattern}` selects no host"))
+                .hint("`provision inventory list` shows them"));
+        }
+        Ok(hosts)
+    }
+}
+
+/// `-e` as Ansible reads it: later ones win; `key=value` values stay text.
+fn extra_vars(words: &[String]) -> Result<Object> {
+    let mut vars = Object::new();
+    for word in words {
+        let trimmed = word.trim();
+        if let Some(file) = trimmed.strip_prefix('@') {
+            vars.extend(mapping(&yaml::load(Path::new(file))?)?);
+        } else if trimmed.starts_with(['{', '[']) {
+            let documents = yaml::parse(trimmed, Path::new("-e"))?;
+            for document in &documents {
+                vars.extend(mapping(document)?);
+            }
+        } else {
+            let pairs = shlex::split(trimmed).ok_or_else(|| Error::new(format!("-e {trimmed}: unbalanced quotes")))?;
+            for pair in pairs {
+                let (key, value) = pair.split_once('=').ok_or_else(|| {
+                    Error::new(format!("-e {pair}: neither key=value nor a mapping"))
+                        .hint("write -e key=value, -e '{key: value}' or -e @file.yml")
+                })?;
+                vars.insert(key.to_owned(), Value::from(value));
+            }
+        }
+    }
+    Ok(vars)
+}
+
+fn mapping(node: &yaml::Node) -> Result<Object> {
+    match node.to_value() {
+        Value::Object(map) => Ok(map),
+        Value::Null => Ok(Object::new()),
+        _ => Err(Error::at(
+            &Place { ..node.place.clone() },
+            format!("extra variables must be a mapping, not {}", node.describe()),
+        )),
+    }
+}
+
+/// Asks a question in the users' language; no terminal, no answer.
+pub fn confirm(question: &str) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::new("there is no terminal to confirm on")
+            .hint("add --yes to go on without asking, or --check to only look"));
+    }
+    eprint!("{question} [s/N] ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|error| Error::new(format!("cannot read the answer: {error}")))?;
+    Ok(["s", "si", "sí", "y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}
+
+/// The command line for the journal: values of `-e` that look secret are left out.
+pub fn command_line() -> Vec<String> {
+    let secret: HashSet<&str> = ["password", "passwd", "secret", "token", "key"].into();
+    let looks_secret = |word: &str| {
+        let name = word.split_once('=').map(|(name, _)| name.to_lowercase()).unwrap_or_default();
+        secret.iter().any(|part| name.contains(part))
+    };
+    std::env::args()
+        .enumerate()
+        .map(|(index, word)| match word.split_once('=') {
+            _ if index == 0 => "provision".to_owned(),
+            Some((name, _)) if looks_secret(&word) && !name.starts_with("--") => format!("{name}=********"),
+            _ => redactor().text(&word).into_owned(),
+        })
+        .collect()
+}
+
+/// Standard error behind the redactor, for the program's own diagnostics.
+#[derive(Clone, Copy)]
+pub struct RedactingStderr;
+
+impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for RedactingStderr {
+    type Writer = RedactingWriter;
+    fn make_writer(&'a self) -> RedactingWriter {
+        RedactingWriter
+    }
+}
+
+/// Writes whole records, so a secret is never cut in two.
+pub struct RedactingWriter;
+
+impl Write for RedactingWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        std::io::stderr().write_all(redactor().text(&text).as_bytes())?;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}

@@ -1,0 +1,56 @@
+//! `provision run`: a playbook on the hosts that it names.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::common::FleetFlags;
+use super::execute::{RunFlags, execute};
+use crate::error::Result;
+use crate::playbook;
+use crate::services::{Rollout, Selection, settings::Sources};
+use crate::shipped;
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  provision run playbooks/bootstrap.yml -i inventory --limit clienteA --check --diff
+  provision run site.yml -e version=1.2 -e @release.yml
+
+The hosts are those that the playbook's plays name; --limit keeps some of them.")]
+pub struct Flags {
+    /// The playbook; a shipped one (playbooks/…) if there is no such file
+    playbook: PathBuf,
+    /// Keep only these hosts: names, groups, globs, `web:&prod:!old`, `@failed`
+    #[arg(short, long, value_name = "PATTERN")]
+    limit: Option<String>,
+    #[command(flatten)]
+    fleet: FleetFlags,
+    #[command(flatten)]
+    run: RunFlags,
+}
+
+pub async fn main(flags: Flags) -> Result<u8> {
+    let fleet = flags.fleet.load()?;
+    let limit = flags.limit.as_deref().map(|pattern| fleet.select(pattern)).transpose()?.unwrap_or_default();
+    let path = shipped::locate(std::path::Path::new("."), &flags.playbook.to_string_lossy()).unwrap_or(flags.playbook);
+    let plays = playbook::load(&path)?;
+    let rollout = super::rollout::needs_services(&plays).then(|| {
+        let hosts = if limit.is_empty() { fleet.select("all")? } else { limit.clone() };
+        let sources = Sources {
+            catalogue: &fleet.catalogue,
+            inventory: &fleet.inventory,
+            identities: &fleet.identities,
+            extra_vars: &fleet.extra_vars,
+            redactor: &fleet.redactor,
+        };
+        let selection = Selection { services: None, with_dependencies: true };
+        Rollout::prepare(&sources, &hosts, &selection, super::rollout::tasks_file()?)
+    });
+    let rollout = rollout.transpose()?;
+    if let Some(rollout) = &rollout
+        && !flags.run.check
+    {
+        rollout.store_secrets(&fleet.inventory, &fleet.identities)?;
+    }
+    execute(&fleet, &flags.run, plays, limit, rollout).await
+}

@@ -1,0 +1,221 @@
+//! `provision secrets`: the clients' encrypted settings. Values come from a prompt, standard input or `$EDITOR`, never
+//! from the command line, and are shown only by `get`.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::common::{Fleet, FleetFlags};
+use crate::error::{Error, Result};
+use crate::plan::Secret;
+use crate::report::style::table;
+use crate::secrets::{EnvFile, SecretKind, generate};
+use crate::services::settings::{env_path, recipients};
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  provision secrets init                                   who may read: writes .age-recipients
+  provision secrets list --host clienteA                   names, no values
+  printf %s \"$KEY\" | provision secrets set agent/OPENAI_API_KEY --host clienteA
+  provision secrets get hub/ADMIN_PASSWORD --host clienteA
+  provision secrets generate hub/DB_PASSWORD --host clienteA
+
+Files: inventory/vps_data/<host>/<service>.env.age; `global` is for all services of a host.")]
+pub struct Flags {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    fleet: FleetFlags,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Write .age-recipients beside the inventory
+    Init {
+        /// Public keys (age1…, ssh-ed25519 …); none: the one of your own identity
+        recipients: Vec<String>,
+    },
+    /// Names of stored settings
+    List {
+        #[arg(long, value_name = "PATTERN", default_value = "all")]
+        host: String,
+    },
+    /// Show one value
+    Get {
+        /// service/KEY
+        name: String,
+        #[arg(long, value_name = "PATTERN")]
+        host: String,
+    },
+    /// Store a value, from a prompt or standard input
+    Set {
+        /// service/KEY
+        name: String,
+        #[arg(long, value_name = "PATTERN")]
+        host: String,
+    },
+    /// Store a new random value
+    Generate {
+        /// service/KEY
+        name: String,
+        #[arg(long, value_name = "PATTERN")]
+        host: String,
+        /// hex, base64, base64url, alnum, password, uuid
+        #[arg(long, default_value = "base64url")]
+        kind: String,
+        #[arg(long, default_value_t = 32)]
+        length: usize,
+        /// Replace a value that is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Forget a value
+    Remove {
+        /// service/KEY
+        name: String,
+        #[arg(long, value_name = "PATTERN")]
+        host: String,
+    },
+}
+
+pub fn main(flags: Flags) -> Result<u8> {
+    let fleet = flags.fleet.load()?;
+    match flags.verb {
+        Verb::Init { recipients } => init(&fleet, recipients),
+        Verb::List { host } => list(&fleet, &host),
+        Verb::Get { name, host } => get(&fleet, &name, &host),
+        Verb::Set { name, host } => {
+            let value = read_value(&name)?;
+            change(&fleet, &name, &host, |file, key| file.set(key, value.clone()).map(|()| "stored"))
+        }
+        Verb::Generate { name, host, kind, length, force } => {
+            let kind: SecretKind = kind.parse()?;
+            change(&fleet, &name, &host, |file, key| {
+                if file.get(key).is_some() && !force {
+                    return Ok("kept (--force replaces it)");
+                }
+                file.set(key, generate(&kind, length)?).map(|()| "generated")
+            })
+        }
+        Verb::Remove { name, host } => {
+            change(&fleet, &name, &host, |file, key| Ok(if file.remove(key) { "removed" } else { "was not there" }))
+        }
+    }
+}
+
+fn init(fleet: &Fleet, given: Vec<String>) -> Result<u8> {
+    let path = fleet.inventory.data_dir().join(".age-recipients");
+    if path.exists() && given.is_empty() {
+        println!("{} is there", path.display());
+        return Ok(0);
+    }
+    let keys = if given.is_empty() { own_public_keys() } else { given };
+    if keys.is_empty() {
+        return Err(Error::new("there is no public key to encrypt to")
+            .hint("make an SSH key (ssh-keygen -t ed25519), or name recipients: provision secrets init age1…"));
+    }
+    let before = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut text = if before.is_empty() {
+        "# Who may read the clients' secrets (vps_data/). One public key per line.\n".to_owned()
+    } else {
+        before.clone()
+    };
+    for key in keys.iter().filter(|key| !before.lines().any(|line| line.trim() == key.trim())) {
+        text.push_str(key.trim());
+        text.push('\n');
+    }
+    let trouble = |error: std::io::Error| Error::new(format!("cannot write `{}`: {error}", path.display()));
+    let mut file = tempfile::NamedTempFile::new_in(fleet.inventory.data_dir()).map_err(trouble)?;
+    file.write_all(text.as_bytes()).map_err(trouble)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.as_file().set_permissions(mode).map_err(trouble)?;
+    file.persist(&path).map_err(|error| trouble(error.error))?;
+    crate::secrets::Recipients::load(&path)?;
+    println!("wrote {}", path.display());
+    Ok(0)
+}
+
+fn own_public_keys() -> Vec<String> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let read = |name: &str| std::fs::read_to_string(home.join(".ssh").join(name)).ok();
+    let key = ["id_ed25519.pub", "id_rsa.pub"].into_iter().find_map(read);
+    key.map(|text| text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).into_iter().collect()
+}
+
+fn list(fleet: &Fleet, pattern: &str) -> Result<u8> {
+    let mut rows = vec![["HOST", "SERVICE", "KEYS"].map(str::to_owned).to_vec()];
+    for host in fleet.select(pattern)? {
+        let folder = fleet.inventory.data_dir().join("vps_data").join(&host);
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let files: BTreeMap<String, PathBuf> = entries
+            .filter_map(|entry| Some((entry.file_name().to_str()?.strip_suffix(".env.age")?.to_owned(), entry.path())))
+            .collect();
+        for (service, path) in files {
+            rows.push(vec![host.clone(), service, EnvFile::keys_of(&path)?.join(", ")]);
+        }
+    }
+    table(&rows).iter().for_each(|line| println!("{line}"));
+    Ok(0)
+}
+
+fn get(fleet: &Fleet, name: &str, pattern: &str) -> Result<u8> {
+    let (service, key) = split(name)?;
+    let hosts = fleet.select(pattern)?;
+    for host in &hosts {
+        let file = EnvFile::load(&env_path(&fleet.inventory, host, service), &fleet.identities)?;
+        let value = file.get(key).ok_or_else(|| {
+            Error::new(format!("host `{host}` has no stored `{name}`")).did_you_mean(key, file.keys())
+        })?;
+        match hosts.len() {
+            1 => println!("{}", value.reveal()),
+            _ => println!("{host} {}", value.reveal()),
+        }
+    }
+    Ok(0)
+}
+
+fn change(
+    fleet: &Fleet,
+    name: &str,
+    pattern: &str,
+    edit: impl Fn(&mut EnvFile, &str) -> Result<&'static str>,
+) -> Result<u8> {
+    let (service, key) = split(name)?;
+    if service != "global" {
+        fleet.catalogue.get(service)?;
+    }
+    let recipients = recipients(&fleet.inventory)?;
+    for host in fleet.select(pattern)? {
+        let path = env_path(&fleet.inventory, &host, service);
+        let mut file = EnvFile::load(&path, &fleet.identities)?;
+        let what = edit(&mut file, key)?;
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| Error::new(format!("cannot create `{}`: {error}", folder.display())))?;
+        }
+        file.save(&path, &recipients)?;
+        println!("{host} {name} {what}");
+    }
+    Ok(0)
+}
+
+fn split(name: &str) -> Result<(&str, &str)> {
+    name.split_once('/').filter(|(service, key)| !service.is_empty() && !key.is_empty()).ok_or_else(|| {
+        Error::new(format!("`{name}` is not of the form service/KEY")).hint("e.g. hub/ADMIN_PASSWORD, or global/KEY")
+    })
+}
+
+fn read_value(name: &str) -> Result<Secret> {
+    let trouble = |error: std::io::Error| Error::new(format!("cannot read the value: {error}"));
+    let mut text = String::new();
+    if std::io::stdin().is_terminal() {
+        return super::execute::ask_hidden(&format!("Valor de {name}"));
+    }
+    std::io::stdin().read_to_string(&mut text).map_err(trouble)?;
+    if text.is_empty() {
+        return Err(Error::new("the value is empty").hint("give it on standard input, or run this on a terminal"));
+    }
+    Ok(Secret::new(text))
+}

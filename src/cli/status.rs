@@ -1,0 +1,298 @@
+//! `provision status`: what each client should run, what it runs, whether it is well, and whether it still is as it was
+//! deployed. Asks with `playbooks/status.yml`; changes nothing.
+
+use std::path::Path;
+
+use clap::Args;
+use indexmap::IndexMap;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::common::{Fleet, FleetFlags};
+use super::execute::drive;
+use crate::engine::Job;
+use crate::error::{Error, Result};
+use crate::event::{Event, Kind, Outcome, Status};
+use crate::report::style::{bold, green, red, table, yellow};
+use crate::report::tally::cause_word;
+use crate::services::rollout::declared_services;
+use crate::services::settings::Sources;
+use crate::services::{Rollout, Selection};
+use crate::{playbook, shipped};
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  provision status                    every client
+  provision status --host clienteA
+  provision status --json             for programs
+
+DRIFT compares the host with what would be deployed now: `no`, `settings` (a new setting, package or version waits to
+be rolled out), `edited` (somebody changed the compose file on the host), `?` (the secrets cannot be read here).")]
+pub struct Flags {
+    /// Clients
+    #[arg(long, value_name = "PATTERN", default_value = "all")]
+    host: String,
+    /// One JSON object per host and service
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    fleet: FleetFlags,
+}
+
+/// What a host says of itself.
+#[derive(Default)]
+struct Seen {
+    records: IndexMap<String, Value>,
+    /// Path → SHA-256.
+    files: IndexMap<String, String>,
+    containers: Vec<Value>,
+}
+
+pub async fn main(flags: Flags) -> Result<u8> {
+    let fleet = flags.fleet.load()?;
+    let hosts = fleet.select(&flags.host)?;
+    let answers = ask(&fleet, &hosts).await?;
+    let mut rows =
+        vec![["CLIENT", "SERVICE", "DECLARED", "INSTALLED", "STATE", "DRIFT", "URL"].map(str::to_owned).to_vec()];
+    let mut code = 0;
+    for host in &hosts {
+        let seen = match answers.get(host) {
+            Some(Ok(output)) => parse(output),
+            Some(Err(trouble)) => {
+                code = 1;
+                report_trouble(&flags, &mut rows, host, trouble);
+                continue;
+            }
+            None => {
+                code = 1;
+                report_trouble(&flags, &mut rows, host, "no answer");
+                continue;
+            }
+        };
+        for row in host_rows(&fleet, host, &seen)? {
+            if flags.json {
+                println!("{}", row.json(host));
+            } else {
+                rows.push(row.cells(host));
+            }
+        }
+    }
+    if !flags.json {
+        for (index, line) in table(&rows).into_iter().enumerate() {
+            println!("{}", if index == 0 { bold(&line) } else { colour(line) });
+        }
+    }
+    Ok(code)
+}
+
+fn report_trouble(flags: &Flags, rows: &mut Vec<Vec<String>>, host: &str, trouble: &str) {
+    if flags.json {
+        println!("{}", serde_json::json!({"host": host, "error": trouble}));
+    } else {
+        let mut row = vec![host.to_owned()];
+        row.extend(["-", "-", "-"].map(str::to_owned));
+        row.push(trouble.to_owned());
+        rows.push(row);
+    }
+}
+
+fn colour(line: String) -> String {
+    let paint = |line: String, word: &str, by: fn(&str) -> String| line.replacen(word, &by(word), 1);
+    let line = paint(line, "healthy", green);
+    let line = paint(line, "edited", red);
+    paint(line, "settings", yellow)
+}
+
+struct Row {
+    service: String,
+    declared: Option<String>,
+    installed: Option<String>,
+    state: String,
+    drift: &'static str,
+    url: String,
+}
+
+impl Row {
+    fn cells(&self, host: &str) -> Vec<String> {
+        let dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let drift = self.drift.to_owned();
+        vec![
+            host.to_owned(),
+            self.service.clone(),
+            dash(&self.declared),
+            dash(&self.installed),
+            self.state.clone(),
+            drift,
+            self.url.clone(),
+        ]
+    }
+    fn json(&self, host: &str) -> Value {
+        serde_json::json!({"host": host, "service": self.service, "declared": self.declared, "installed": self.installed,
+            "state": self.state, "drift": self.drift, "url": self.url})
+    }
+}
+
+fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
+    let declared = declared_services(&fleet.inventory, host)?.unwrap_or_default();
+    let wanted = wanted(fleet, host);
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    let mut names: Vec<String> = seen.records.keys().cloned().collect();
+    names.extend(declared.iter().filter(|name| !seen.records.contains_key(*name)).cloned());
+    let mut rows = Vec::new();
+    for service in names {
+        let record = seen.records.get(&service);
+        let want = wanted.as_ref().and_then(|wanted| wanted.get(&service));
+        let version = want.map(|(version, _, _)| version.clone());
+        let edited = record.zip(want).is_some_and(|(record, (_, digest, stack))| {
+            let path = format!("{}/docker-compose.yml", text(record, "root").unwrap_or_default());
+            let same = text(record, "digest").as_deref() == Some(digest);
+            same && seen.files.get(&path).is_some_and(|checksum| checksum != stack)
+        });
+        let drift = match (record, want) {
+            (None, _) => "-",
+            (Some(_), None) => "?",
+            (Some(_), Some(_)) if edited => "edited",
+            (Some(record), Some((_, digest, _))) if text(record, "digest").as_deref() != Some(digest) => "settings",
+            (Some(_), Some(_)) => "no",
+        };
+        let project = record.and_then(|record| text(record, "project"));
+        let url =
+            record.and_then(|record| record.pointer("/urls/0/url")?.as_str().map(str::to_owned)).unwrap_or_default();
+        rows.push(Row {
+            declared: declared.contains(&service).then(|| version.clone().unwrap_or_else(|| "yes".to_owned())),
+            installed: record.and_then(|record| text(record, "version")),
+            state: project.map_or_else(|| "not installed".to_owned(), |project| state(&project, &seen.containers)),
+            drift,
+            url,
+            service,
+        });
+    }
+    Ok(rows)
+}
+
+/// What would be deployed now: version, digest, SHA-256 of the stack. None where it cannot be worked out here.
+fn wanted(fleet: &Fleet, host: &str) -> Option<IndexMap<String, (String, String, String)>> {
+    let sources = Sources {
+        catalogue: &fleet.catalogue,
+        inventory: &fleet.inventory,
+        identities: &fleet.identities,
+        extra_vars: &fleet.extra_vars,
+        redactor: &fleet.redactor,
+    };
+    let selection = Selection { services: None, with_dependencies: true };
+    let tasks_file = super::rollout::tasks_file().ok()?;
+    let rollout = Rollout::prepare(&sources, &[host.to_owned()], &selection, tasks_file).ok()?;
+    let services = rollout.hosts.get(host)?.services.iter().map(|service| {
+        let stack = service.vars.get("service").and_then(|vars| vars.get("stack")?.as_str()).unwrap_or_default();
+        let checksum = Sha256::digest(stack.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        (service.id.clone(), (service.version.clone(), service.digest.clone(), checksum))
+    });
+    Some(services.collect())
+}
+
+/// `healthy 7/7`, or what is wrong.
+fn state(project: &str, containers: &[Value]) -> String {
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mine = |container: &&Value| {
+        let labels = text(container, "Labels");
+        labels.split(',').any(|label| {
+            label == format!("com.docker.compose.project={project}")
+                || label == format!("com.docker.stack.namespace={project}")
+        })
+    };
+    let (mut total, mut well, mut wrong) = (0, 0, Vec::new());
+    for container in containers.iter().filter(mine) {
+        let (state, status, name) = (text(container, "State"), text(container, "Status"), text(container, "Names"));
+        // one-shots that ended well are done; a swarm keeps its earlier tasks' containers
+        if state == "exited" && status.starts_with("Exited (0)") {
+            continue;
+        }
+        total += 1;
+        if state == "running" && !status.contains("unhealthy") && !status.contains("starting") {
+            well += 1;
+        } else {
+            wrong.push(format!("{name}: {status}"));
+        }
+    }
+    match (total, wrong.first()) {
+        (0, _) => "no containers".to_owned(),
+        (_, None) => format!("healthy {well}/{total}"),
+        (_, Some(first)) => format!("{well}/{total} {first}"),
+    }
+}
+
+fn parse(output: &str) -> Seen {
+    let mut seen = Seen::default();
+    for line in output.lines() {
+        if let Some(record) = line.strip_prefix("@record ").and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+            let service = record.get("service").and_then(Value::as_str).unwrap_or_default().to_owned();
+            seen.records.insert(service, record);
+        } else if let Some((checksum, path)) = line.strip_prefix("@file ").and_then(|text| text.split_once("  ")) {
+            seen.files.insert(path.to_owned(), checksum.to_owned());
+        } else if let Some(container) =
+            line.strip_prefix("@container ").and_then(|text| serde_json::from_str(text).ok())
+        {
+            seen.containers.push(container);
+        }
+    }
+    seen
+}
+
+/// Each host's output, or why there is none.
+async fn ask(fleet: &Fleet, hosts: &[String]) -> Result<IndexMap<String, std::result::Result<String, String>>> {
+    let path = shipped::locate(Path::new("."), "playbooks/status.yml")
+        .ok_or_else(|| Error::new("the playbook playbooks/status.yml is missing"))?;
+    let job = Job {
+        run: "status".to_owned(),
+        plays: playbook::load(&path)?,
+        inventory: fleet.inventory.clone(),
+        redactor: fleet.redactor.clone(),
+        services: None,
+        extra_vars: fleet.extra_vars.clone(),
+        limit: hosts.to_vec(),
+        check: true,
+        diff: false,
+        forks: 100,
+        connects_at_once: 4 * std::thread::available_parallelism().map_or(2, usize::from),
+        tags: Vec::new(),
+        skip_tags: Vec::new(),
+        command: Vec::new(),
+        become_password: None,
+        window: 0,
+    };
+    let mut answers = IndexMap::new();
+    let hear = |event: Event| {
+        if let Kind::TaskFinished { host, outcome, .. } = event.kind {
+            answers.insert(host, answer(&outcome));
+        }
+    };
+    drive(job, CancellationToken::new(), hear).await?;
+    Ok(answers)
+}
+
+fn answer(outcome: &Outcome) -> std::result::Result<String, String> {
+    match outcome.status {
+        Status::Ok | Status::Changed => Ok(outcome.text("stdout").to_owned()),
+        _ => {
+            let message = outcome.text("msg");
+            Err(format!("{}: {}", cause_word(outcome.cause), message.lines().next().unwrap_or_default()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_read_from_docker() {
+        let container = |name: &str, state: &str, status: &str| serde_json::json!({"Names": name, "State": state, "Status": status, "Labels": "a=b,com.docker.compose.project=versatile-x"});
+        let done = container("x-job-1", "exited", "Exited (0) 2 minutes ago");
+        let well = container("x-web-1", "running", "Up 2 minutes (healthy)");
+        let sick = container("x-db-1", "running", "Up 2 minutes (unhealthy)");
+        assert_eq!(state("versatile-x", &[done.clone(), well.clone()]), "healthy 1/1");
+        assert_eq!(state("versatile-x", &[done, well, sick]), "1/2 x-db-1: Up 2 minutes (unhealthy)");
+        assert_eq!(state("versatile-other", &[]), "no containers");
+    }
+}

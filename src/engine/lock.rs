@@ -1,0 +1,134 @@
+//! One run per host at a time: a lock on the host that dies by itself with the connection.
+//!
+//! A background process on the host holds it and looks every second whether the lane's shell still lives; so a tool that was
+//! killed leaves nothing that needs a hand, and a command that still runs on the host keeps the lock until it ends.
+//! Leaves out fairness: who comes second is told who holds it, and does not wait.
+
+use std::time::Duration;
+
+use crate::plan::{Operation, Part, Script};
+
+/// The exit code that means "somebody else holds it".
+pub(super) const HELD: i32 = 75;
+
+/// Where locks lie unless `provision_lock_dir` says otherwise.
+pub(super) const DIR: &str = "/run/lock";
+
+/// `flock` where it is, else a directory with the holder's pid and the boot id. The holder ends when the lane's shell
+/// (`$$`) is gone or when [`release`] removes its note.
+const TAKE: &str = r#"
+d=$PROVISION_LOCK_DIR
+[ -d "$d" ] || d=/var/lock
+[ -d "$d" ] || d=/tmp
+f=$d/provision.lock
+lane=$$
+boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo none)
+note() {
+    ( umask 022; printf 'owner=%s\nrun=%s\nsince=%s\nboot=%s\n' "$PROVISION_OWNER" "$PROVISION_RUN" "$PROVISION_SINCE" "$boot" >"$f.by.$PROVISION_RUN" ) 2>/dev/null
+    ( rm -f "$f.by"; ln -s "provision.lock.by.$PROVISION_RUN" "$f.by" ) 2>/dev/null
+}
+mine() { [ -e "$f.by.$PROVISION_RUN" ] && grep -q "^run=$PROVISION_RUN\$" "$f.by" 2>/dev/null; }
+told() { cat "$f.by" 2>/dev/null; exit 75; }
+watch='while kill -0 "$1" 2>/dev/null && [ -e "$2.by.$3" ]; do sleep 1 9<&-; done; rm -f "$2.by.$3"; [ -e "$2.d/$3" ] && rm -rf "$2.d"; exit 0'
+detach=
+command -v setsid >/dev/null 2>&1 && detach=setsid
+if command -v flock >/dev/null 2>&1; then
+    [ -e "$f" ] || ( umask 0; : >"$f" ) 2>/dev/null
+    [ -r "$f" ] || { echo "cannot make $f" >&2; exit 1; }
+    exec 9<"$f"
+    n=0
+    until flock -n 9; do
+        mine && exit 0
+        n=$((n + 1))
+        [ $n -ge 3 ] && told
+        sleep 1
+    done
+    note
+    $detach sh -c "$watch" provision-lock "$lane" "$f" "$PROVISION_RUN" </dev/null >/dev/null 2>&1 &
+    printf 'holder=%s\n' "$!" >>"$f.by.$PROVISION_RUN"
+    exit 0
+fi
+n=0
+until mkdir "$f.d" 2>/dev/null; do
+    mine && exit 0
+    read -r pid was <"$f.d/holder" 2>/dev/null || { pid=; was=; }
+    if [ -n "$pid" ] && { [ "$was" != "$boot" ] || ! kill -0 "$pid" 2>/dev/null; }; then rm -rf "$f.d"; continue; fi
+    n=$((n + 1))
+    [ $n -ge 3 ] && told
+    sleep 1
+done
+note
+: >"$f.d/$PROVISION_RUN"
+$detach sh -c "$watch" provision-lock "$lane" "$f" "$PROVISION_RUN" </dev/null >/dev/null 2>&1 &
+printf '%s %s\n' "$!" "$boot" >"$f.d/holder"
+printf 'holder=%s\n' "$!" >>"$f.by.$PROVISION_RUN"
+exit 0
+"#;
+
+const RELEASE: &str = r#"
+for d in "$PROVISION_LOCK_DIR" /var/lock /tmp; do
+    f=$d/provision.lock
+    [ -e "$f.by.$PROVISION_RUN" ] || continue
+    holder=$(sed -n 's/^holder=//p' "$f.by.$PROVISION_RUN")
+    rm -f "$f.by.$PROVISION_RUN"
+    [ -n "$holder" ] && kill "$holder" 2>/dev/null
+    [ -e "$f.d/$PROVISION_RUN" ] && rm -rf "$f.d"
+done
+exit 0
+"#;
+
+/// Who wants the lock, and for what.
+#[derive(Clone, Debug)]
+pub(super) struct Claim {
+    pub dir: String,
+    pub owner: String,
+    pub run: String,
+    pub since: String,
+}
+
+impl Claim {
+    /// Exits [`HELD`] with the holder's note on stdout if another run has it.
+    pub fn take(&self) -> Operation {
+        Operation::Run { script: self.script(TAKE), accept: vec![0, HELD] }
+    }
+
+    pub fn release(&self) -> Operation {
+        Operation::run(self.script(RELEASE))
+    }
+
+    fn script(&self, body: &'static str) -> Script {
+        Script::new()
+            .raw(body)
+            .env("PROVISION_LOCK_DIR", Part::Quoted(self.dir.clone()))
+            .env("PROVISION_OWNER", Part::Quoted(self.owner.clone()))
+            .env("PROVISION_RUN", Part::Quoted(self.run.clone()))
+            .env("PROVISION_SINCE", Part::Quoted(self.since.clone()))
+            .timeout(Duration::from_secs(20))
+    }
+}
+
+/// The sentence for whoever came second, out of the holder's note.
+pub(super) fn held_by(host: &str, note: &str) -> String {
+    let field = |key: &str| note.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    match (field("owner"), field("run"), field("since")) {
+        (Some(owner), Some(run), Some(since)) => {
+            format!("another run is working on {host}: {owner}, run {run}, since {since}")
+        }
+        _ => format!("another run is working on {host}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_names_owner_run_and_time() {
+        let note = "owner=ana@desk\nrun=20261123-1\nsince=2026-11-23T10:00:00Z\nboot=x\n";
+        assert_eq!(
+            held_by("clienteA", note),
+            "another run is working on clienteA: ana@desk, run 20261123-1, since 2026-11-23T10:00:00Z"
+        );
+        assert_eq!(held_by("clienteA", ""), "another run is working on clienteA");
+    }
+}

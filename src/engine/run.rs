@@ -1,0 +1,407 @@
+//! A run: plays in their order, their hosts in batches, each host on its own walk.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::emit::Emitter;
+use super::host::{Fate, Host};
+use super::lock::Claim;
+use super::pace::Pace;
+use super::walk::Walk;
+use super::{Job, Summary, scope};
+use crate::error::{Error, Result};
+use crate::event::{Counts, Kind, Level, RunStatus};
+use crate::inventory::Inventory;
+use crate::lane::Connections;
+use crate::plan::{Object, Secret};
+use crate::playbook::{Order, Play, Strategy, Task};
+use crate::secrets::Redactor;
+use crate::services::Services;
+use crate::vars::{Layer, NoWorld, Scope};
+
+/// What all hosts of a run share.
+pub(super) struct Run {
+    pub id: String,
+    pub inventory: Arc<Inventory>,
+    pub hosts: IndexMap<String, Arc<Host>>,
+    pub extra_vars: Arc<Object>,
+    /// Variables that say something about the run itself.
+    pub magic: Arc<Object>,
+    pub emit: Emitter,
+    pub cancel: CancellationToken,
+    pub connections: Connections,
+    pub forks: Semaphore,
+    pub redactor: Redactor,
+    pub services: Option<Arc<dyn Services>>,
+    pub become_password: Option<Secret>,
+    pub check: bool,
+    pub diff: bool,
+    pub tags: Vec<String>,
+    pub skip_tags: Vec<String>,
+    pub window: usize,
+    pub owner: String,
+    pub since: String,
+}
+
+/// Some hosts of a play, walking it together.
+pub(super) struct Batch {
+    pub run: Arc<Run>,
+    pub play: Arc<Play>,
+    pub play_index: usize,
+    pub hosts: Vec<String>,
+    pub magic: Arc<Object>,
+    pub pace: Pace,
+    handlers: Mutex<Vec<Arc<Task>>>,
+    /// Nobody begins another task.
+    stop: AtomicBool,
+    /// The stop is a failure's consequence: later batches and plays do not begin.
+    pub broken: AtomicBool,
+}
+
+/// A play with the hosts that it is for.
+struct Planned {
+    play: Arc<Play>,
+    hosts: Vec<String>,
+}
+
+impl Run {
+    pub fn host(&self, name: &str) -> Option<Arc<Host>> {
+        self.hosts.get(name).cloned()
+    }
+
+    pub fn claim(&self, dir: Option<String>) -> Claim {
+        Claim {
+            dir: dir.unwrap_or_else(|| super::lock::DIR.to_owned()),
+            owner: self.owner.clone(),
+            run: self.id.clone(),
+            since: self.since.clone(),
+        }
+    }
+}
+
+impl Batch {
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    pub fn handler(&self, index: usize) -> Option<Arc<Task>> {
+        self.handlers.lock().unwrap_or_else(PoisonError::into_inner).get(index).cloned()
+    }
+
+    pub fn handlers(&self) -> Vec<Arc<Task>> {
+        self.handlers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Handlers of a role that was included; the same role brings them in once.
+    pub fn add_handlers(&self, more: Vec<Arc<Task>>) {
+        let mut handlers = self.handlers.lock().unwrap_or_else(PoisonError::into_inner);
+        for handler in more {
+            if !handlers.iter().any(|known| known.place == handler.place && known.name == handler.name) {
+                handlers.push(handler);
+            }
+        }
+    }
+
+    /// Hosts must not run ahead of each other: a failure of one may concern the others.
+    pub fn in_step(&self) -> bool {
+        self.play.max_fail_percentage.is_some() || self.play.around.keywords.any_errors_fatal.is_some()
+    }
+
+    /// Stops the batch if as many hosts have failed as the play allows for.
+    pub fn note_failures(&self) {
+        let failed = self.hosts.iter().filter_map(|name| self.run.host(name)).filter(|host| host.fate() != Fate::Well);
+        let failed = failed.count();
+        let share = 100.0 * failed as f64 / self.hosts.len().max(1) as f64;
+        let fatal = matches!(&self.play.around.keywords.any_errors_fatal, Some(Value::Bool(true)));
+        if failed > 0 && (fatal || self.play.max_fail_percentage.is_some_and(|most| share > most)) {
+            self.broken.store(true, Ordering::SeqCst);
+            self.stop();
+        }
+        if failed == self.hosts.len() && failed > 0 {
+            self.broken.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Runs a job. `Err` only if nothing was touched.
+pub(super) async fn run(
+    mut job: Job,
+    events: tokio::sync::mpsc::UnboundedSender<crate::event::Event>,
+    cancel: CancellationToken,
+) -> Result<Summary> {
+    let begin = Instant::now();
+    let plays = std::mem::take(&mut job.plays);
+    let planned = plan(&job, plays)?;
+    let mut hosts = IndexMap::new();
+    let mentioned: HashSet<&String> = planned.iter().flat_map(|planned| &planned.hosts).collect();
+    for host in job.inventory.hosts() {
+        let layers = job.inventory.layers(&host.name).into_iter().map(|layer| Layer::written(layer.vars)).collect();
+        hosts.insert(host.name.clone(), Arc::new(Host::new(host.name.clone(), false, layers, job.window)));
+    }
+    if !hosts.contains_key("localhost") {
+        let layers = job.inventory.layers("localhost").into_iter().map(|layer| Layer::written(layer.vars)).collect();
+        hosts.insert("localhost".into(), Arc::new(Host::new("localhost".into(), true, layers, job.window)));
+    }
+    let taking_part: Vec<String> = hosts.keys().filter(|name| mentioned.contains(name)).cloned().collect();
+    let connections = Connections::new(job.connects_at_once.max(1)).map_err(|trouble| Error {
+        text: trouble.msg,
+        hint: trouble.hint,
+        ..Error::default()
+    })?;
+    let emit = Emitter::new(job.run.clone(), job.redactor.clone(), events);
+    if let Some(password) = &job.become_password {
+        job.redactor.add(password.reveal());
+    }
+    let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
+    emit.emit(Kind::RunStarted {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: job.command.clone(),
+        hosts: taking_part.clone(),
+        check: job.check,
+        user: user.clone(),
+        inventory: job.inventory.data_dir().display().to_string(),
+    });
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let run = Arc::new(Run {
+        magic: Arc::new(scope::about_run(&job)),
+        id: job.run,
+        inventory: job.inventory,
+        hosts,
+        extra_vars: Arc::new(job.extra_vars),
+        emit,
+        cancel,
+        connections,
+        forks: Semaphore::new(job.forks.max(1)),
+        redactor: job.redactor,
+        services: job.services,
+        become_password: job.become_password,
+        check: job.check,
+        diff: job.diff,
+        tags: job.tags,
+        skip_tags: job.skip_tags,
+        window: job.window,
+        owner: format!("{user}@{machine}"),
+        since: super::emit::now(),
+    });
+    for (index, planned) in planned.into_iter().enumerate() {
+        if run.cancel.is_cancelled() || !play(&run, planned, index).await {
+            break;
+        }
+    }
+    Ok(finish(&run, taking_part, begin).await)
+}
+
+/// Which hosts each play is for. All mistakes in patterns are found before any host is touched.
+fn plan(job: &Job, plays: Vec<Play>) -> Result<Vec<Planned>> {
+    let extra = Layer::written(job.extra_vars.clone());
+    let mut planned = Vec::new();
+    let mut errors = Vec::new();
+    for mut play in plays {
+        let mut scope = Scope::new(Arc::new(NoWorld));
+        scope.push(Layer::written(play.vars.clone()));
+        scope.push(extra.clone());
+        let mut vars = Object::clone(&play.vars);
+        for prompt in &play.vars_prompt {
+            match (&prompt.default, scope.has(&prompt.name)) {
+                (_, true) => {}
+                (Some(default), false) => {
+                    vars.insert(prompt.name.clone(), default.clone());
+                }
+                (None, false) => errors.push(
+                    Error::at(&prompt.place, format!("variable `{}` is not given, and nobody is asked", prompt.name))
+                        .hint(format!("add -e {}=…", prompt.name)),
+                ),
+            }
+        }
+        play.vars = Arc::new(vars);
+        match hosts_of(job, &play, &scope) {
+            Ok(hosts) => planned.push(Planned { play: Arc::new(play), hosts }),
+            Err(error) => errors.push(error),
+        }
+    }
+    match Error::all(errors) {
+        None => Ok(planned),
+        Some(error) => Err(error),
+    }
+}
+
+fn hosts_of(job: &Job, play: &Play, scope: &Scope) -> Result<Vec<String>> {
+    let pattern = scope.value(&play.hosts).map_err(|fault| fault.at(&play.place).context("hosts"))?;
+    let pattern = match pattern {
+        Value::String(text) => text,
+        Value::Array(list) => list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    };
+    let implicit = |name: &str| matches!(name, "localhost" | "127.0.0.1") && job.inventory.host(name).is_none();
+    if implicit(pattern.trim()) {
+        return Ok(vec!["localhost".to_owned()]);
+    }
+    let mut hosts = job.inventory.select(&pattern, &[]).map_err(|mut error| {
+        if error.place.is_none() {
+            error.place = Some(play.place.clone());
+        }
+        error
+    })?;
+    if !job.limit.is_empty() {
+        hosts.retain(|host| job.limit.contains(host));
+    }
+    match play.order {
+        Order::Inventory => {}
+        Order::ReverseInventory => hosts.reverse(),
+        Order::Sorted => hosts.sort(),
+        Order::ReverseSorted => {
+            hosts.sort();
+            hosts.reverse();
+        }
+    }
+    Ok(hosts)
+}
+
+/// `false`: the run ends here.
+async fn play(run: &Arc<Run>, planned: Planned, index: usize) -> bool {
+    let Planned { play, hosts } = planned;
+    let well = |name: &String| run.host(name).is_some_and(|host| host.fate() == Fate::Well);
+    let hosts: Vec<String> = hosts.into_iter().filter(well).collect();
+    run.emit.emit(Kind::PlayStarted { play: play.name.clone(), hosts: hosts.clone(), place: play.place.to_string() });
+    if hosts.is_empty() {
+        let text = format!("play `{}`: no hosts are left for it", play.name);
+        run.emit.emit(Kind::Note { host: None, level: Level::Info, text });
+        return true;
+    }
+    for names in batches(&hosts, &serial(run, &play)) {
+        if run.cancel.is_cancelled() {
+            return false;
+        }
+        let magic = Arc::new(scope::about_batch(&play, &hosts, &names));
+        let batch = Arc::new(Batch {
+            run: run.clone(),
+            play: play.clone(),
+            play_index: index + 1,
+            pace: Pace::new(names.iter().cloned()),
+            hosts: names,
+            magic,
+            handlers: Mutex::new(play.handlers.clone()),
+            stop: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+        });
+        let walks = batch.hosts.iter().filter_map(|name| run.host(name)).map(|host| {
+            let walk = Walk::new(batch.clone(), host);
+            tokio::spawn(walk.play())
+        });
+        for walk in walks.collect::<Vec<_>>() {
+            if let Err(error) = walk.await {
+                let text = format!("a host's walk ended early: {error}");
+                run.emit.emit(Kind::Note { host: None, level: Level::Warning, text });
+            }
+        }
+        if batch.broken.load(Ordering::SeqCst) {
+            return false;
+        }
+    }
+    true
+}
+
+fn serial(run: &Run, play: &Play) -> Vec<Value> {
+    let mut scope = Scope::new(Arc::new(NoWorld));
+    scope.push(Layer::written(play.vars.clone()));
+    scope.push(Layer::written(run.extra_vars.clone()));
+    // a template that says nothing useful means: all at once
+    let sizes = play.serial.iter().map(|size| scope.value(size).unwrap_or(Value::Null));
+    sizes.flat_map(|size| if let Value::Array(list) = size { list } else { vec![size] }).collect()
+}
+
+/// `serial`: numbers or percentages; the last counts for all further batches.
+fn batches(hosts: &[String], serial: &[Value]) -> Vec<Vec<String>> {
+    let size = |value: &Value| -> usize {
+        let text = match value {
+            Value::String(text) => text.trim().to_owned(),
+            other => other.to_string(),
+        };
+        let size = match text.strip_suffix('%') {
+            Some(percent) => {
+                let percent: f64 = percent.trim().parse().unwrap_or(100.0);
+                ((hosts.len() as f64 * percent / 100.0) as usize).max(1)
+            }
+            None => text.parse().unwrap_or(0),
+        };
+        if size == 0 { hosts.len() } else { size }
+    };
+    let mut sizes = serial.iter().map(size);
+    let mut last = hosts.len();
+    let mut rest = hosts;
+    let mut batches = Vec::new();
+    while !rest.is_empty() {
+        last = sizes.next().unwrap_or(last).max(1);
+        let (batch, others) = rest.split_at(last.min(rest.len()));
+        batches.push(batch.to_vec());
+        rest = others;
+    }
+    batches
+}
+
+async fn finish(run: &Arc<Run>, taking_part: Vec<String>, begin: Instant) -> Summary {
+    let mut hosts = IndexMap::new();
+    let mut failed = Vec::new();
+    let mut round_trips = IndexMap::new();
+    let closing = run.hosts.values().map(|host| async move {
+        let trips = host.wire.round_trips().await;
+        host.wire.reset().await;
+        (host.name.clone(), trips)
+    });
+    for (name, trips) in futures::future::join_all(closing).await {
+        if taking_part.contains(&name) {
+            round_trips.insert(name, trips);
+        }
+    }
+    for host in taking_part.iter().filter_map(|name| run.host(name)) {
+        let counts: Counts = host.counts();
+        if host.fate() != Fate::Well {
+            failed.push(host.name.clone());
+        }
+        run.emit.emit(Kind::HostFinished { host: host.name.clone(), counts: counts.clone() });
+        hosts.insert(host.name.clone(), counts);
+    }
+    let (status, exit_code) = match (run.cancel.is_cancelled(), failed.is_empty()) {
+        (true, _) => (RunStatus::Interrupted, 130),
+        (false, true) => (RunStatus::Ok, 0),
+        (false, false) => (RunStatus::Failed, 1),
+    };
+    let took_ms = begin.elapsed().as_millis() as u64;
+    run.emit.emit(Kind::RunFinished { status, exit_code, took_ms });
+    run.emit.close();
+    Summary { status, exit_code, hosts, failed, round_trips, took_ms }
+}
+
+/// In the free strategy nobody waits for anybody.
+pub(super) fn together(play: &Play) -> bool {
+    play.strategy == Strategy::Linear
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn serial_makes_batches() {
+        let hosts: Vec<String> = (0..7).map(|n| format!("h{n}")).collect();
+        let sizes = |serial: Value| -> Vec<usize> {
+            batches(&hosts, serial.as_array().unwrap()).iter().map(Vec::len).collect()
+        };
+        assert_eq!(sizes(json!([])), [7]);
+        assert_eq!(sizes(json!([2])), [2, 2, 2, 1]);
+        assert_eq!(sizes(json!([1, "50%"])), [1, 3, 3]);
+        assert_eq!(sizes(json!(["1%"])), [1; 7]);
+    }
+}

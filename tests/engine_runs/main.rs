@@ -1,0 +1,4 @@
+//! The engine on this machine, through the real lane: playbook texts → event streams.
+
+mod bench;
+mod local;
