@@ -138,15 +138,6 @@ const HASHES: usize = 2;
 const IMAGES: usize = 3;
 const CONTAINERS: usize = 4;
 
-/// In front of every call of Compose. It prefers variables of its own environment to those of the `.env` file, so a
-/// setting that happens to be named as one of root's variables (`HOME`, `TZ`, `LANG` …) would get root's value.
-const CLEAN: &str = r#"DOCKER_CONFIG=${DOCKER_CONFIG:-$HOME/.docker}; export DOCKER_CONFIG
-names() { for f; do [ -r "$f" ] && sed -n 's/^\(export  *\)\{0,1\}\([A-Za-z_][A-Za-z0-9_]*\) *=.*/\2/p' "$f"; done; }
-compose() { env $unset docker compose "$@"; }
-unset=
-for n in $(names "$@"); do case $n in PATH|DOCKER_*) ;; *) unset="$unset -u $n" ;; esac; done
-"#;
-
 impl Module for Compose {
     fn probe(&self) -> Vec<Query> {
         let containers = match &self.project_name {
@@ -192,28 +183,6 @@ impl Module for Compose {
 }
 
 impl Compose {
-    fn options(&self) -> Vec<String> {
-        let mut options = vec!["--project-directory".to_owned(), ".".to_owned()];
-        let named = self.project_name.iter().map(|name| ("--project-name", name));
-        let files = self.files.iter().map(|file| ("--file", file));
-        let env_files = self.env_files.iter().map(|file| ("--env-file", file));
-        let profiles = self.profiles.iter().map(|profile| ("--profile", profile));
-        for (flag, value) in named.chain(files).chain(env_files).chain(profiles) {
-            options.extend([flag.to_owned(), value.clone()]);
-        }
-        options
-    }
-
-    fn prepared(&self) -> Script {
-        let files = if self.env_files.is_empty() { vec![".env".to_owned()] } else { self.env_files.clone() };
-        Script::new().raw("set --").args(files).raw("\n").raw(CLEAN).cwd(&self.project_src)
-    }
-
-    /// `docker compose` with the project's options.
-    fn call(&self) -> Script {
-        self.prepared().raw("compose").args(self.options())
-    }
-
     fn containers(&self, answers: &[Answer]) -> Result<(i64, Vec<Container>), Failure> {
         let found = output(answers, CONTAINERS)?;
         let text = found.stdout_text();
@@ -454,41 +423,6 @@ impl Compose {
         Ok(actions)
     }
 
-    fn get_images(&self, actions: &[Action]) -> Vec<Operation> {
-        let of = |kind: Kind| {
-            let names: Vec<&str> = actions.iter().filter(|a| a.kind == kind).map(|a| a.service.as_str()).collect();
-            (!names.is_empty()).then_some(names)
-        };
-        let hour = Duration::from_secs(3600);
-        let pull = of(Kind::Pull).map(|names| {
-            // a registry that is busy or limits gets another try; one that does not have the image does not
-            self.prepared()
-                .raw("n=1\nwhile :; do\ne=$(compose")
-                .args(self.options())
-                .raw("pull --quiet")
-                .args(names)
-                .raw("2>&1) && exit 0\n")
-                .raw("case $e in *'manifest unknown'*|*'not found'*|*denied*|*'no such host'*) break ;; esac\n")
-                .raw("[ $n -lt 3 ] || break\nsleep $((n * 5))\nn=$((n + 1))\ndone\nprintf '%s\\n' \"$e\" >&2\nexit 1")
-                .timeout(hour)
-        });
-        let build = of(Kind::Build).map(|names| self.call().raw("build --quiet").args(names).timeout(hour));
-        pull.into_iter().chain(build).map(Operation::run).collect()
-    }
-
-    fn create(&self) -> Script {
-        let mut script = self.call().raw("create --no-build");
-        match self.recreate {
-            Recreate::Auto => {}
-            Recreate::Always => script = script.raw("--force-recreate"),
-            Recreate::Never => script = script.raw("--no-recreate"),
-        }
-        if self.remove_orphans {
-            script = script.raw("--remove-orphans");
-        }
-        script.args(self.services.iter()).timeout(Duration::from_secs(900))
-    }
-
     fn change(&self, seen: &Seen, actions: &[Action], operations: Vec<Operation>, warnings: &[String]) -> Plan {
         let lines: String = actions.iter().map(|action| format!("{action}\n")).collect();
         let values: Vec<Value> = actions.iter().map(Action::to_value).collect();
@@ -591,16 +525,4 @@ impl Compose {
             forecast: Return::default(),
         })
     }
-}
-
-/// Starts and restarts, one call of docker each.
-fn starts(actions: &[Action]) -> Vec<Operation> {
-    let of = |kind: Kind| {
-        let ids = actions.iter().filter(move |a| a.kind == kind).filter_map(|a| a.container.as_ref());
-        ids.map(|(name, _)| name.clone()).collect::<Vec<_>>()
-    };
-    let calls = [(of(Kind::Start), "start"), (of(Kind::Restart), "restart")];
-    let calls = calls.into_iter().filter(|(names, _)| !names.is_empty());
-    // a start takes no time, but restarting waits until the old process has ended
-    calls.map(|(names, verb)| Operation::run(docker().raw(verb).args(names))).collect()
 }

@@ -20,6 +20,9 @@ mod compose;
 mod compose_state;
 mod copy;
 mod cron;
+mod database;
+mod database_mariadb;
+mod database_postgres;
 mod docker;
 mod docker_container;
 mod docker_image_pull;
@@ -163,6 +166,7 @@ const FAMILIES: &[&[Spec]] = &[
     systemd::FAMILY,
     // of containers
     compose::FAMILY,
+    database::FAMILY,
     docker_container::FAMILY,
     docker_image_pull::FAMILY,
     docker_login::FAMILY,
