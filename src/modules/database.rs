@@ -252,6 +252,7 @@ impl Database {
         let find = self.named.find();
         find.raw("[ -n \"$c\" ] || { docker version >/dev/null && exit 240; exit; }\ndocker exec -i \"$c\" sh -s")
             .stdin(script.reveal().as_bytes())
+            .title(format!("docker exec -i ({}) sh -s", self.named))
             .timeout(Duration::from_secs(120))
     }
 

@@ -17,6 +17,7 @@ pub mod args;
 mod attributes;
 mod command;
 mod compose;
+mod compose_call;
 mod compose_state;
 mod copy;
 mod cron;
