@@ -1,16 +1,13 @@
 //! The jobs of the package `hub`, in the lab's ERPNext image on a real MariaDB and Redis: what was begun is completed,
 //! nothing is made twice, nothing of worth is destroyed, and no password shows. One test for each trap that Frappe sets.
 //!
-//! Not here: the containers of the stack around them (tests/packages_config.rs, the rollout on lab hosts).
-
-#[path = "support/images.rs"]
-mod images;
+//! Not here: the containers of the stack around them (config.rs, the rollout on lab hosts).
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use images::{Ran, Stage, docker, eventually, job, try_docker};
+use crate::stage::{Ran, Stage, docker, eventually, job, try_docker};
 use provision::services::{Catalogue, render};
 
 const ADMIN: &str = "Admin@\"pass\\8264";
