@@ -104,7 +104,8 @@ impl Folder {
         let address = quote(&host.address.to_string());
         let mut text = format!(
             "ansible_connection: ssh\nansible_host: {address}\nansible_port: 22\nansible_user: {USER}\n\
-             ansible_ssh_private_key_file: {}\nansible_ssh_known_hosts_file: {}\nansible_become: true\npublic_address: {address}\n",
+             ansible_ssh_private_key_file: {}\nansible_ssh_known_hosts_file: {}\nansible_become: true\npublic_address: {address}\n\
+             url_check_address: {address}\ntls: selfsigned\n",
             quote(&self.key().display().to_string()),
             quote(&self.known_hosts().display().to_string()),
         );
