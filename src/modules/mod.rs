@@ -53,6 +53,9 @@ mod systemd;
 #[cfg(test)]
 mod testing;
 
+/// Makes a task's work for one host out of templated arguments.
+pub type Builder = fn(Object, &Build<'_>) -> Result<Box<dyn Module>, Failure>;
+
 /// One module as the catalogue knows it.
 pub struct Spec {
     /// Short name, e.g. `copy`.
@@ -65,7 +68,7 @@ pub struct Spec {
     /// The argument that a free-form string goes to (`command: ls -l` → `_raw_params`), if there may be one.
     pub free_form: Option<&'static str>,
     /// Builds the task's work for one host from templated arguments.
-    pub build: fn(Object, &Build<'_>) -> Result<Box<dyn Module>, Failure>,
+    pub build: Builder,
 }
 
 /// What a module may use while it is built, besides its arguments.
