@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::event::Cause;
-use crate::lane::{ActError, Trouble};
-use crate::plan::{Answer, Diff, Failure, Module, Observed, Operation, Output, Plan, Query, Return, Then};
+use crate::lane::{ActError, Trouble, is_disk_full};
+use crate::plan::{Answer, Change, Diff, Failure, Module, Observed, Operation, Output, Plan, Query, Return, Then};
 
 /// A module that still wants to plan again after this many changes goes in circles.
 const MOST_CHANGES: usize = 20;
@@ -17,8 +17,9 @@ pub(super) trait Reach {
     async fn act(&self, operations: &[Operation]) -> Result<Vec<Output>, ActError>;
     /// Sleeps, saying why; `false` if nothing would come of it, since changes are only imagined.
     async fn wait(&self, after: Duration, status: &str) -> Result<bool, Trouble>;
-    /// Changes are imagined, not made.
+    /// Check mode: the change is imagined instead of made.
     fn check(&self) -> bool;
+    fn imagine(&self, change: &Change);
 }
 
 /// What became of it.
@@ -54,15 +55,17 @@ pub(super) async fn settle(module: &dyn Module, host: &impl Reach) -> Result<Set
                 more.clear();
             }
             Plan::Change(change) => {
-                settled.diff.extend(change.diff);
                 settled.changed = true;
                 if host.check() {
+                    host.imagine(&change);
+                    settled.diff.extend(change.diff);
                     return Ok(settled.end(change.forecast));
                 }
+                settled.diff.extend(change.diff);
                 let outputs = host.act(&change.operations).await?;
                 changes += 1;
                 match change.then {
-                    Then::Finish => return Ok(settled.end(module.finish(&outputs)?)),
+                    Then::Finish => return Ok(settled.end(module.finish(&outputs)?.over(change.forecast))),
                     Then::Replan if changes == MOST_CHANGES => {
                         return Err(Failure::new(format!("still not as wanted after {changes} changes")).into());
                     }
@@ -90,7 +93,10 @@ impl From<Trouble> for Stopped {
 
 impl From<Failure> for Stopped {
     fn from(failure: Failure) -> Self {
-        Stopped::Failed { failure, cause: Cause::Task }
+        // modules that judge exit codes themselves meet full disks too
+        let stderr = failure.values.get("stderr").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let cause = if is_disk_full(stderr.as_bytes()) { Cause::DiskFull } else { Cause::Task };
+        Stopped::Failed { failure, cause }
     }
 }
 

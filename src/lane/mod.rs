@@ -39,7 +39,7 @@ use std::time::Duration;
 
 pub use connection::{Connection, Connections};
 pub use hello::{Dialect, Hello};
-pub use trouble::{ActError, Trouble};
+pub use trouble::{ActError, Trouble, is_disk_full};
 
 use crate::plan::{Secret, quote};
 

@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::plan::{
-    Answer, Change, Diff, Failure, FileKind, FileStat, Module, Object, Observed, Operation, Part, Plan, Query, Return,
-    Script, Then,
+    Answer, Change, Diff, Failure, FileKind, FileStat, Module, Object, Observed, Operation, Output, Part, Plan, Query,
+    Return, Script, Then,
 };
 
 use super::args::{self, Mode, as_text};
@@ -281,6 +281,10 @@ impl Module for One {
         }
         first.append(&mut due.operations);
         Ok(Plan::Change(Change { diff: due.diff, operations: first, then: Then::Finish, forecast: returned }))
+    }
+
+    fn finish(&self, outputs: &[Output]) -> Result<Return, Failure> {
+        Ok(place::finished(outputs))
     }
 }
 

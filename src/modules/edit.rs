@@ -19,8 +19,8 @@ use fancy_regex::Regex;
 use serde::Deserialize;
 
 use crate::plan::{
-    Change, Destination, Diff, Expect, Failure, FileKind, FileStat, Module, Object, Observed, Operation, Plan, Query,
-    Return, Script, Then, Write,
+    Change, Destination, Diff, Expect, Failure, FileKind, FileStat, Module, Object, Observed, Operation, Output, Plan,
+    Query, Return, Script, Then, Write,
 };
 
 use super::args::{self, Mode};
@@ -208,6 +208,10 @@ impl Module for Task<Edit> {
         };
         operations.push(Operation::Write(Write { to, content: edited.text.into_bytes() }));
         Ok(Plan::Change(Change { diff: vec![diff], operations, then: Then::Finish, forecast: returned }))
+    }
+
+    fn finish(&self, outputs: &[Output]) -> Result<Return, Failure> {
+        Ok(super::place::finished(outputs))
     }
 }
 

@@ -96,7 +96,7 @@ s passwd; getent passwd "$(id -un)" 2>/dev/null || grep "^$(id -un):" /etc/passw
 s env; env
 s date; date '+%Y %m %A %w %W %d %H %M %S %s %Z %z'; date -u '+%Y-%m-%dT%H:%M:%SZ'
 s managers; for m in apt-get dnf yum apk zypper pacman; do command -v $m; done
-s init; cat /proc/1/comm 2>/dev/null; [ -d /run/systemd/system ] && echo running systemd
+s init; [ -d /run/systemd/system ] && echo systemd; command -v rc-service >/dev/null && echo openrc
 s dns; cat /etc/resolv.conf 2>/dev/null
 s bits; getconf LONG_BIT 2>/dev/null
 "#;
@@ -128,8 +128,8 @@ impl Module for Setup {
         if self.hardware {
             script = script.raw(REST);
         }
-        script = script.raw("\nd=").arg(self.args.fact_path.as_str());
-        let local = "\nfor f in \"$d\"/*.fact; do [ -e \"$f\" ] || continue; s \"local ${f##*/}\"; \
+        script = script.raw("\nset --").arg(self.args.fact_path.as_str());
+        let local = "\nfor f in \"$1\"/*.fact; do [ -e \"$f\" ] || continue; s \"local ${f##*/}\"; \
                      if [ -x \"$f\" ]; then \"$f\"; else cat \"$f\"; fi; done 2>/dev/null; :";
         vec![Query::Run(script.raw(local))]
     }
@@ -250,10 +250,8 @@ fn distribution(sections: &Sections<'_>, facts: &mut Object) {
         "pacman" => "pacman",
         _ => "unknown",
     };
-    let init = sections.text("init");
     let service_mgr = match sections.line("init", 0) {
-        _ if init.contains("running systemd") => "systemd",
-        "init" | "" => "sysvinit",
+        "" => "sysvinit",
         other => other,
     };
     put(
@@ -581,7 +579,6 @@ PATH=/usr/bin:/bin
 
 @init
 systemd
-running systemd
 
 @dns
 # comment

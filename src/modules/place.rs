@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use sha1::Digest;
 
 use crate::plan::{
-    Destination, Diff, Expect, Failure, FileKind, FileStat, Operation, Query, Return, Script, Upload, Write,
+    Destination, Diff, Expect, Failure, FileKind, FileStat, Operation, Output, Query, Return, Script, Upload, Write,
 };
 
 use super::attributes::{Attributes, parent};
@@ -107,7 +107,7 @@ pub fn due(
         owner: manner.attributes.owner.clone(),
         group: manner.attributes.group.clone(),
         expect: match (stat, file.and_then(|stat| stat.checksum.clone())) {
-            (None, _) => Expect::Absent,
+            (None, _) | (Some(FileStat { kind: FileKind::Link, .. }), _) => Expect::Absent,
             (Some(_), Some(checksum)) => Expect::Checksum(checksum),
             (Some(_), None) => Expect::Anything,
         },
@@ -127,7 +127,10 @@ pub fn due(
         Source::Bytes(bytes) => Operation::Write(Write { to, content: bytes.clone() }),
         Source::Disk(from) => Operation::Upload(Upload { to, from: from.clone(), checksum: content.checksum.clone() }),
     };
-    Ok(Due { operations: vec![operation], diff: vec![diff] })
+    // a write goes through a link, so a link that is to be replaced goes first
+    let link = stat.filter(|stat| stat.kind == FileKind::Link);
+    let unlink = link.map(|_| Operation::run(Script::new().raw("rm -f --").arg(path)));
+    Ok(Due { operations: unlink.into_iter().chain([operation]).collect(), diff: vec![diff] })
 }
 
 /// Ansible's return values of a file that is put in place.
@@ -138,6 +141,15 @@ pub fn returned(path: &str, content: &Content, attributes: &Attributes, stat: Op
     match &content.source {
         Source::Bytes(bytes) => returned.with("checksum", sha1(bytes)),
         Source::Disk(_) => returned,
+    }
+}
+
+/// `backup_file`, if the write kept one: it says so on its standard output.
+pub fn finished(outputs: &[Output]) -> Return {
+    let kept = outputs.iter().map(|output| output.stdout_text()).find(|text| text.trim_end().ends_with('~'));
+    match kept {
+        Some(path) => Return::default().with("backup_file", path.trim_end()),
+        None => Return::default(),
     }
 }
 
