@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::common::{Fleet, command_line};
 use crate::engine::{self, Job};
 use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::plan::Secret;
 use crate::playbook::Play;
 use crate::report::{Desk, Reporter, journal, json, plain, progress, summary};
@@ -91,21 +92,32 @@ pub async fn execute(
     }
     let cancel = CancellationToken::new();
     let listening = tokio::spawn(listen_for_interrupts(cancel.clone()));
-    let (sender, mut receiver) = mpsc::unbounded_channel();
-    let hear = async {
-        let mut desk = Desk::new(reporters);
-        while let Some(event) = receiver.recv().await {
-            desk.event(&event);
-        }
-        desk.finish()
-    };
-    let (outcome, tally) = tokio::join!(engine::run(job, sender, cancel), hear);
+    let mut desk = Desk::new(reporters);
+    let outcome = drive(job, cancel, |event| desk.event(&event)).await;
+    let tally = desk.finish();
     listening.abort();
     let outcome = outcome?;
     for line in summary::lines(&tally) {
         if flags.json { eprintln!("{line}") } else { println!("{line}") }
     }
     Ok(u8::try_from(outcome.exit_code).unwrap_or(1))
+}
+
+/// Runs a job and hands every event of it on, to the last one.
+pub(super) async fn drive(job: Job, cancel: CancellationToken, mut hear: impl FnMut(Event)) -> Result<engine::Summary> {
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let mut run = std::pin::pin!(engine::run(job, sender, cancel));
+    let summary = loop {
+        tokio::select! {
+            biased;
+            Some(event) = receiver.recv() => hear(event),
+            summary = &mut run => break summary,
+        }
+    };
+    while let Ok(event) = receiver.try_recv() {
+        hear(event);
+    }
+    summary
 }
 
 /// The first Ctrl-C (or SIGTERM) lets what runs end; the second does not wait.

@@ -32,6 +32,9 @@ enum Verb {
     Up {
         /// Their names [default: clienteA clienteB]
         names: Vec<String>,
+        /// A folder whose build.sh makes images that the lab's registry serves to the hosts
+        #[arg(long, value_name = "DIR")]
+        images: Option<PathBuf>,
     },
     /// What runs
     Status,
@@ -59,8 +62,9 @@ pub async fn main(flags: Flags) -> Result<u8> {
     }
     let mut say = |line: &str| eprintln!("{line}");
     match flags.verb {
-        Verb::Up { names } => {
+        Verb::Up { names, images } => {
             options.names = names;
+            options.images = images;
             let lab = lab::up(&options, &mut say).await?;
             show(&lab);
             eprintln!("\nroll out with: provision -i inventory -i {} --all", lab.dir.display());

@@ -7,11 +7,11 @@ use clap::Args;
 use indexmap::IndexMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::common::{Fleet, FleetFlags};
-use crate::engine::{self, Job};
+use super::execute::drive;
+use crate::engine::Job;
 use crate::error::{Error, Result};
 use crate::event::{Event, Kind, Outcome, Status};
 use crate::report::style::{bold, green, red, table, yellow};
@@ -261,18 +261,13 @@ async fn ask(fleet: &Fleet, hosts: &[String]) -> Result<IndexMap<String, std::re
         become_password: None,
         window: 0,
     };
-    let (sender, mut receiver) = mpsc::unbounded_channel::<Event>();
-    let hear = async {
-        let mut answers = IndexMap::new();
-        while let Some(event) = receiver.recv().await {
-            if let Kind::TaskFinished { host, outcome, .. } = event.kind {
-                answers.insert(host, answer(&outcome));
-            }
+    let mut answers = IndexMap::new();
+    let hear = |event: Event| {
+        if let Kind::TaskFinished { host, outcome, .. } = event.kind {
+            answers.insert(host, answer(&outcome));
         }
-        answers
     };
-    let (ran, answers) = tokio::join!(engine::run(job, sender, CancellationToken::new()), hear);
-    ran?;
+    drive(job, CancellationToken::new(), hear).await?;
     Ok(answers)
 }
 

@@ -11,12 +11,12 @@ use crate::secrets::Redactor;
 pub(super) struct Emitter {
     run: String,
     redactor: Redactor,
-    out: Mutex<(u64, UnboundedSender<Event>)>,
+    out: Mutex<(u64, Option<UnboundedSender<Event>>)>,
 }
 
 impl Emitter {
     pub fn new(run: String, redactor: Redactor, out: UnboundedSender<Event>) -> Self {
-        Emitter { run, redactor, out: Mutex::new((0, out)) }
+        Emitter { run, redactor, out: Mutex::new((0, Some(out))) }
     }
 
     /// A receiver that is gone does not stop the run.
@@ -25,9 +25,14 @@ impl Emitter {
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         out.0 += 1;
         let event = Event { at: now(), run: self.run.clone(), seq: out.0, kind };
-        if out.1.send(event).is_err() {
+        if out.1.as_ref().is_none_or(|out| out.send(event).is_err()) {
             tracing::debug!("nobody listens to events any more");
         }
+    }
+
+    /// Nothing comes after this, whoever still holds on to the run.
+    pub fn close(&self) {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner).1 = None;
     }
 
     fn redact(&self, kind: &mut Kind) {

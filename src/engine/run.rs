@@ -379,6 +379,7 @@ async fn finish(run: &Arc<Run>, taking_part: Vec<String>, begin: Instant) -> Sum
     };
     let took_ms = begin.elapsed().as_millis() as u64;
     run.emit.emit(Kind::RunFinished { status, exit_code, took_ms });
+    run.emit.close();
     Summary { status, exit_code, hosts, failed, round_trips, took_ms }
 }
 

@@ -55,9 +55,12 @@ pub struct Connection {
     cancel: CancellationToken,
     /// None for the local host, and after the connection was lost: the next call connects again.
     master: Mutex<Option<Master>>,
-    lanes: Mutex<HashMap<Option<(BecomeMethod, String)>, Arc<Mutex<Lane>>>>,
+    lanes: Mutex<HashMap<User, Arc<Mutex<Lane>>>>,
     round_trips: AtomicU64,
 }
+
+/// Whose lane: None is the login user's.
+type User = Option<(BecomeMethod, String)>;
 
 /// One user's place on a connection.
 #[derive(Default)]
@@ -236,6 +239,7 @@ impl Connection {
 
     /// Ends the lanes and the connection.
     pub async fn close(self) {
+        tracing::debug!(host = self.target.name, round_trips = self.round_trips(), "closing");
         self.lanes.into_inner().clear();
         if let Some(master) = self.master.into_inner() {
             master.stop().await;

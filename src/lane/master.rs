@@ -296,15 +296,13 @@ mod tests {
 
     #[test]
     fn a_killed_run_is_swept_and_a_running_one_is_not() {
-        let root = tempfile::Builder::new().prefix("pv").tempdir().map(tempfile::TempDir::keep);
-        let root = root.as_deref().unwrap_or(Path::new("/nowhere"));
-        let (alive, lock) = prepare(root).unwrap();
-        let (dead, gone) = prepare(root).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("pv");
+        let (alive, _lock) = prepare(&root).unwrap();
+        let (dead, gone) = prepare(&root).unwrap();
         drop(gone);
-        let (_third, _lock) = prepare(root).unwrap();
+        let (_third, _lock) = prepare(&root).unwrap();
         assert!(alive.exists() && !dead.exists());
-        drop(lock);
-        fs::remove_dir_all(root).unwrap();
     }
 
     #[test]

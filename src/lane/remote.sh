@@ -34,12 +34,12 @@ _pv_hello() {
   done
 }
 
-# Ends a process group for good: asks, waits up to 3 s, insists.
+# Ends a process group for good: asks, waits up to 1 s, insists.
 _pv_end() {
   kill -TERM "-$1" 2>/dev/null || return 0
-  for _pv_i in 1 2 3 4 5 6 7 8 9 10; do
+  for _pv_i in 1 2 3 4 5; do
     kill -0 "-$1" 2>/dev/null || return 0
-    sleep 0.3 2>/dev/null || sleep 1
+    sleep 0.2 2>/dev/null || sleep 1
   done
   kill -KILL "-$1" 2>/dev/null
   return 0
@@ -120,7 +120,6 @@ _pv_where() {
     _pv_d=$(readlink -f -- "$_pv_d" && printf .) || _pv_die 93 "the link $2 leads nowhere"
     _pv_d=${_pv_d%??}
   fi
-  [ -d "$_pv_d" ] && _pv_die 93 "$_pv_d is a directory"
   case $_pv_d in
     /*/*) _pv_p=${_pv_d%/*} ;;
     /*) _pv_p= ;;
@@ -129,6 +128,7 @@ _pv_where() {
   esac
   [ -d "$_pv_p/" ] || _pv_die 93 "the directory $_pv_p does not exist"
   _pv_t=$_pv_p/$1
+  [ -d "$_pv_d" ] && _pv_die 93 "$_pv_d is a directory"
   trap 'rm -f -- "$_pv_t"; exit 143' TERM HUP INT
 }
 

@@ -134,6 +134,8 @@ async fn exchange(channel: &mut Channel, prelude: &str, steps: &[Step], keep: us
         err.end();
         End::Lost { stderr: [std::mem::take(&mut err.stray), err.partial()].concat() }
     } else if running {
+        out.end();
+        err.end();
         End::TimedOut(Output { rc: 124, stdout: out.partial(), stderr: err.partial() })
     } else {
         End::Silent

@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::docker::{ask, docker, hint, json, output, trouble};
 use super::{Build, Spec, args, typed};
 use crate::plan::{
-    Change, Failure, Module, Object, Observed, Operation, Output, Plan, Query, Return, Script, Secret, Then,
+    Change, Failure, Module, Object, Observed, Operation, Output, Plan, Query, Return, Script, Secret, Then, quote,
 };
 
 pub const FAMILY: &[Spec] = &[
@@ -213,14 +213,7 @@ impl Exec {
         if args.detach {
             options.push("--detach".to_owned());
         }
-        let mut env = Vec::new();
-        for (name, value) in &args.env {
-            if !is_name(name) || name.starts_with("DOCKER_") {
-                return Err(Failure::new(format!("`{name}` cannot be given as an environment variable here"))
-                    .hint("names are letters, digits and `_`; names that start with `DOCKER_` steer docker itself"));
-            }
-            env.push((name.clone(), Secret::new(format!("{name}={}", args::as_text(value)))));
-        }
+        let env = environment(&args.env)?;
         let stdin = args.stdin.map(|mut text| {
             if args.stdin_add_newline && !text.ends_with('\n') {
                 text.push('\n');
@@ -238,6 +231,35 @@ impl Exec {
             timeout: args.timeout.map(Duration::from_secs),
         })
     }
+}
+
+/// Variables for a process that docker starts, as `NAME=value`.
+pub(super) fn environment(values: &Object) -> Result<Vec<(String, Secret)>, Failure> {
+    let mut env = Vec::new();
+    for (name, value) in values {
+        if !is_name(name) || name.starts_with("DOCKER_") {
+            return Err(Failure::new(format!("`{name}` cannot be given as an environment variable here"))
+                .hint("names are letters, digits and `_`; names that start with `DOCKER_` steer docker itself"));
+        }
+        let value = match value {
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+            other => args::as_text(other),
+        };
+        env.push((name.clone(), Secret::new(format!("{name}={value}"))));
+    }
+    Ok(env)
+}
+
+/// A script that starts by exporting variables. They may be named as those that the client itself uses, so `$d` is the
+/// client's path and its configuration is settled before.
+pub(super) fn exported(env: &[(String, Secret)]) -> Script {
+    let mut script = Script::new()
+        .raw("d=$(command -v docker) || exit 127\n")
+        .raw("DOCKER_CONFIG=${DOCKER_CONFIG:-$HOME/.docker}; export DOCKER_CONFIG\n");
+    for (_, assignment) in env {
+        script = script.raw("export").secret(assignment.clone()).raw("\n");
+    }
+    script
 }
 
 /// What a shell accepts as a variable's name.
@@ -300,12 +322,9 @@ pub(super) fn still_to_come(named: &Named, elapsed: Duration, limit: Duration) -
 
 impl Exec {
     fn script(&self, id: &str) -> Script {
-        // found before `PATH` may be exported for the command
-        let mut script = Script::new().raw("d=$(command -v docker) || exit 127\n");
-        for (_, assignment) in &self.env {
-            script = script.raw("export").secret(assignment.clone()).raw("\n");
-        }
-        script = script.raw("\"$d\" exec");
+        let words = self.options.iter().cloned().chain([self.named.to_string()]).chain(self.argv.iter().cloned());
+        let said: Vec<String> = words.map(|word| quote(&word)).collect();
+        let mut script = exported(&self.env).title(format!("docker exec {}", said.join(" "))).raw("\"$d\" exec");
         if self.stdin.is_some() {
             script = script.raw("-i");
         }

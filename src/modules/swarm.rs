@@ -1,0 +1,543 @@
+//! `docker_stack`: a stack is deployed to the swarm, and its services run.
+//!
+//! ```yaml
+//! - docker_stack:
+//!     name: versatile-hub
+//!     compose: [/opt/ATS/VersatileHub/services/hub/stack.yml]
+//!     env: "{{ settings }}"
+//!     prune: true
+//!     wait_timeout: 900
+//! ```
+//!
+//! `docker stack deploy` reads no `.env` file: `env` is exported to it, over standard input and never in an argument list.
+//! Every service carries a digest of the files, what they refer to, and `env`; if all digests are right and all services
+//! run, nothing is done. Images are pulled before anything stops.
+//!
+//! Unlike Ansible's module it waits by default. Leaves out inline stacks in `compose` (write the file first).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::docker::{ask, diff, docker, json as read_json, output, trouble};
+use super::docker_container::exported;
+use super::docker_wait::{Verdict, pause};
+use super::swarm_state::{DIGEST, Service, Task};
+use super::{Build, Spec, args, observed, typed};
+use crate::plan::{
+    Answer, Change, Failure, Module, Object, Observed, Operation, Plan, Query, Return, Script, Secret, Then, quote,
+};
+
+pub const FAMILY: &[Spec] = &[Spec {
+    name: "docker_stack",
+    aliases: &["community.docker.docker_stack", "community.general.docker_stack"],
+    args: &[
+        "name",
+        "compose",
+        "env",
+        "prune",
+        "with_registry_auth",
+        "resolve_image",
+        "state",
+        "wait",
+        "wait_timeout",
+        "pull",
+        "absent_retries",
+        "absent_retries_interval",
+        "detach",
+    ],
+    free_form: None,
+    build,
+}];
+
+/// More than any stack file has.
+const LIMIT: u64 = 1024 * 1024;
+
+#[derive(Deserialize)]
+struct Arguments {
+    name: String,
+    #[serde(default, deserialize_with = "args::list")]
+    compose: Vec<String>,
+    #[serde(default)]
+    env: Object,
+    #[serde(default, deserialize_with = "args::flag")]
+    prune: bool,
+    #[serde(default, deserialize_with = "args::flag")]
+    with_registry_auth: bool,
+    resolve_image: Option<Resolve>,
+    #[serde(default)]
+    state: State,
+    #[serde(default = "yes", deserialize_with = "args::flag")]
+    wait: bool,
+    #[serde(default, deserialize_with = "args::opt_count")]
+    wait_timeout: Option<u64>,
+    #[serde(default = "yes", deserialize_with = "args::flag")]
+    pull: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Resolve {
+    Always,
+    Changed,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Default, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    #[default]
+    Present,
+    Absent,
+}
+
+struct Stack {
+    name: String,
+    files: Vec<String>,
+    env: Vec<(String, Secret)>,
+    prune: bool,
+    registry_auth: bool,
+    resolve: Option<Resolve>,
+    state: State,
+    wait: bool,
+    limit: Duration,
+    pull: bool,
+}
+
+fn build(args: Object, build: &Build<'_>) -> Result<Box<dyn Module>, Failure> {
+    // `detach` and the retries of `absent` are about Ansible's own waiting
+    let args: Arguments = typed(FAMILY[0].args, args)?;
+    if args.compose.is_empty() && args.state == State::Present {
+        return Err(Failure::new("`compose` is needed: the path of a stack file, or a list of them"));
+    }
+    let files = args.compose.iter().map(|file| args::host_path(file, build)).collect::<Result<_, _>>()?;
+    Ok(Box::new(Stack {
+        name: args.name,
+        files,
+        env: super::docker_container::environment(&args.env)?,
+        prune: args.prune,
+        registry_auth: args.with_registry_auth,
+        resolve: args.resolve_image,
+        state: args.state,
+        wait: args.wait,
+        limit: Duration::from_secs(args.wait_timeout.unwrap_or(120)),
+        pull: args.pull,
+    }))
+}
+
+/// What the stack's files say, as far as it matters here.
+#[derive(Default)]
+struct Files {
+    /// Of the first file; the file that is added must say the same.
+    version: Option<Value>,
+    services: BTreeSet<String>,
+    /// Images that are named without a variable.
+    images: BTreeSet<String>,
+    /// Files that become configs, secrets or environment.
+    referred: BTreeSet<String>,
+}
+
+impl Files {
+    fn read(texts: &[&[u8]], directory: &str) -> Result<Files, Failure> {
+        let mut files = Files::default();
+        for (at, text) in texts.iter().enumerate() {
+            let stack: Value = serde_yaml::from_slice::<serde_yaml::Value>(text)
+                .and_then(serde_yaml::from_value)
+                .map_err(|error| Failure::new(format!("the stack file is not YAML: {error}")))?;
+            if at == 0 {
+                files.version = stack.get("version").cloned();
+            }
+            let entries = |key: &str| stack[key].as_object().into_iter().flatten().collect::<Vec<_>>();
+            for (name, service) in entries("services") {
+                files.services.insert(name.clone());
+                if let Some(image) = service["image"].as_str().filter(|image| !image.contains('$')) {
+                    files.images.insert(image.to_owned());
+                }
+                match &service["env_file"] {
+                    Value::String(file) => files.refer(file, directory),
+                    Value::Array(list) => list.iter().filter_map(Value::as_str).for_each(|f| files.refer(f, directory)),
+                    _ => {}
+                }
+            }
+            for (_, item) in entries("configs").into_iter().chain(entries("secrets")) {
+                if let Some(file) = item["file"].as_str() {
+                    files.refer(file, directory);
+                }
+            }
+        }
+        match files.services.is_empty() {
+            true => Err(Failure::new("the stack file has no services")),
+            false => Ok(files),
+        }
+    }
+
+    fn refer(&mut self, file: &str, directory: &str) {
+        match file {
+            // only docker knows what the variable will be
+            file if file.contains('$') => {}
+            file if file.starts_with('/') => drop(self.referred.insert(file.to_owned())),
+            file => drop(self.referred.insert(format!("{directory}/{}", file.trim_start_matches("./")))),
+        }
+    }
+}
+
+impl Module for Stack {
+    fn probe(&self) -> Vec<Query> {
+        let of_stack = || {
+            Script::new()
+                .raw("set --")
+                .arg(format!("label=com.docker.stack.namespace={}", self.name))
+                .raw("\nids=$(docker service ls -q --filter \"$1\") || exit\n")
+        };
+        let services =
+            of_stack().raw("date +%s\nif [ -n \"$ids\" ]; then docker service inspect $ids; else echo '[]'; fi");
+        let tasks = of_stack()
+            .raw("[ -z \"$ids\" ] || ids=$(docker service ps -q --no-trunc $ids) || exit\n")
+            .raw("if [ -n \"$ids\" ]; then docker inspect --type task $ids; else echo '[]'; fi");
+        let leftovers =
+            of_stack().raw("printf %s \"$ids\"; docker ps -aq --filter \"$1\"; docker network ls -q --filter \"$1\"");
+        match self.state {
+            State::Absent => vec![ask(leftovers)],
+            State::Present => {
+                let files = self.files.iter().map(|path| Query::Read { path: path.clone(), limit: LIMIT });
+                [ask(services), ask(tasks)].into_iter().chain(files).collect()
+            }
+        }
+    }
+
+    fn plan(&self, observed: &Observed<'_>) -> Result<Plan, Failure> {
+        match self.state {
+            State::Absent => self.remove(observed),
+            State::Present => self.converge(observed),
+        }
+    }
+}
+
+impl Stack {
+    fn converge(&self, observed: &Observed<'_>) -> Result<Plan, Failure> {
+        let (now, services, tasks) = self.seen(observed.answers)?;
+        let mut texts = Vec::new();
+        for (at, path) in self.files.iter().enumerate() {
+            let text = observed::bytes(observed.answers, at + 2, path)?;
+            texts.push(text.ok_or_else(|| Failure::new(format!("the stack file {path} does not exist")))?);
+        }
+        let directory =
+            self.files.first().and_then(|file| file.rsplit_once('/')).map_or("", |(directory, _)| directory);
+        let files = Files::read(&texts, directory)?;
+        if observed.more.len() < files.referred.len() {
+            let stat = |path: &String| Query::Stat { path: path.clone(), follow: true, checksum: true };
+            return Ok(Plan::Ask(files.referred.iter().map(stat).collect()));
+        }
+        let (referred, more) = observed.more.split_at(files.referred.len());
+        let digest = self.digest(&texts, referred);
+
+        let full = |name: &str| format!("{}_{name}", self.name);
+        let mut reasons = Vec::new();
+        for name in &files.services {
+            match services.iter().find(|service| service.name() == full(name)) {
+                None => reasons.push(format!("create {}", full(name))),
+                Some(service) if service.digest() == digest => {}
+                Some(service) if service.digest().is_empty() => {
+                    reasons.push(format!("update {}: not deployed by provision", service.name()));
+                }
+                Some(service) => reasons.push(format!("update {}: configuration changed", service.name())),
+            }
+        }
+        let known: BTreeSet<String> = files.services.iter().map(|name| full(name)).collect();
+        let strangers: Vec<&Service> = services.iter().filter(|service| !known.contains(service.name())).collect();
+        if self.prune {
+            reasons
+                .extend(strangers.iter().map(|service| format!("remove {}: not in the file any more", service.name())));
+        }
+        let mine: Vec<&Service> = services.iter().filter(|service| known.contains(service.name())).collect();
+        if observed.changes == 0 {
+            let paused = mine.iter().filter(|service| service.paused().is_some() && service.digest() == digest);
+            let again: Vec<String> = paused.map(|service| service.name().to_owned()).collect();
+            reasons.extend(again.iter().map(|name| format!("update {name}: its last update was paused")));
+            if !reasons.is_empty() {
+                return Ok(self.deploy(&files, &digest, &reasons, &again));
+            }
+        } else if let Some(service) = mine.iter().find(|service| service.digest() != digest) {
+            let text = match service.rolled_back() {
+                Some(message) => format!("{} was rolled back to its old version: {message}", service.name()),
+                None => format!("{} was changed by somebody else while it was deployed", service.name()),
+            };
+            return give_up(text, service, &tasks, more);
+        }
+        if !self.wait {
+            return Ok(Plan::NoChange(self.report(&mine, &tasks)));
+        }
+        self.watch(observed, &mine, &tasks, now, more)
+    }
+
+    fn seen(&self, answers: &[Answer]) -> Result<(i64, Vec<Service>, Vec<Task>), Failure> {
+        let found = output(answers, 0)?;
+        let text = found.stdout_text();
+        let (date, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        if !found.ok() && !rest.trim_end().ends_with(']') {
+            return Err(trouble("docker service ls failed", &docker().raw("service ls"), found));
+        }
+        let tasks = output(answers, 1)?;
+        if !tasks.ok() && !tasks.stdout.trim_ascii_end().ends_with(b"]") {
+            return Err(trouble("docker service ps failed", &docker().raw("service ps"), tasks));
+        }
+        let now = date.trim().parse::<i64>().map_or(0, |seconds| seconds * 1000);
+        Ok((now, read_json("docker service inspect", rest.as_bytes())?, read_json("docker inspect", &tasks.stdout)?))
+    }
+
+    /// Of everything that the services come from. It is public, but made of all values together.
+    fn digest(&self, texts: &[&[u8]], referred: &[Answer]) -> String {
+        let mut digest = Sha256::new();
+        let mut add = |bytes: &[u8]| {
+            digest.update((bytes.len() as u64).to_be_bytes());
+            digest.update(bytes);
+        };
+        add(self.name.as_bytes());
+        for text in texts {
+            add(text);
+        }
+        for answer in referred {
+            let checksum = match answer {
+                Answer::Stat(Some(stat)) => stat.checksum.clone(),
+                _ => None,
+            };
+            add(checksum.unwrap_or_default().as_bytes());
+        }
+        let mut env: Vec<&(String, Secret)> = self.env.iter().collect();
+        env.sort_by_key(|(name, _)| name);
+        for (_, assignment) in env {
+            add(assignment.reveal().as_bytes());
+        }
+        digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn deploy(&self, files: &Files, digest: &str, reasons: &[String], again: &[String]) -> Plan {
+        let labels = json!({"deploy": {"labels": {DIGEST: digest}}});
+        let mut added = Object::new();
+        if let Some(version) = &files.version {
+            added.insert("version".to_owned(), version.clone());
+        }
+        let services: Object = files.services.iter().map(|name| (name.clone(), labels.clone())).collect();
+        added.insert("services".to_owned(), Value::Object(services));
+
+        let files_said: Vec<String> = self.files.iter().map(|file| quote(file)).collect();
+        let mut deploy = exported(&self.env)
+            .title(format!(
+                "docker stack deploy --compose-file {} {}",
+                files_said.join(" --compose-file "),
+                quote(&self.name)
+            ))
+            // newer clients wait by themselves unless told not to, older ones do not know the word
+            .raw("set --; case $(\"$d\" stack deploy --help) in *--detach*) set -- --detach=true ;; esac\n")
+            .raw("\"$d\" stack deploy \"$@\"");
+        if self.prune {
+            deploy = deploy.raw("--prune");
+        }
+        if self.registry_auth {
+            deploy = deploy.raw("--with-registry-auth");
+        }
+        match self.resolve {
+            None => {}
+            Some(Resolve::Always) => deploy = deploy.raw("--resolve-image always"),
+            Some(Resolve::Changed) => deploy = deploy.raw("--resolve-image changed"),
+            Some(Resolve::Never) => deploy = deploy.raw("--resolve-image never"),
+        }
+        for file in &self.files {
+            deploy = deploy.raw("--compose-file").arg(file);
+        }
+        // JSON is YAML
+        deploy = deploy.raw("--compose-file /dev/stdin").arg(&self.name).stdin(Value::Object(added).to_string());
+
+        let mut operations = Vec::new();
+        if self.pull && !files.images.is_empty() {
+            let pull = Script::new()
+                .raw("set --")
+                .args(files.images.iter())
+                .raw("\nfor i; do docker image inspect \"$i\" >/dev/null 2>&1 && continue\n")
+                .raw("n=1\nuntil e=$(docker pull -q \"$i\" 2>&1); do\n")
+                .raw("case $e in *'manifest unknown'*|*'not found'*|*denied*|*'no such host'*) n=3 ;; esac\n")
+                .raw("[ $n -lt 3 ] || { printf '%s\\n' \"$e\" >&2; exit 1; }\nsleep $((n * 5)); n=$((n + 1)); done; done");
+            let images: Vec<&str> = files.images.iter().map(String::as_str).collect();
+            let title = format!("docker pull {}", images.join(" "));
+            operations.push(Operation::run(pull.title(title).timeout(Duration::from_secs(3600))));
+        }
+        operations.push(Operation::run(deploy.timeout(Duration::from_secs(600))));
+        for name in again {
+            operations.push(Operation::run(docker().raw("service update --detach --force --quiet").arg(name)));
+        }
+        let lines: String = reasons.iter().map(|reason| format!("{reason}\n")).collect();
+        Plan::Change(Change {
+            diff: vec![diff(&format!("stack {}", self.name), "", lines)],
+            operations,
+            then: Then::Replan,
+            forecast: Return::msg(reasons.join("; ")).with("actions", json!(reasons)),
+        })
+    }
+
+    fn watch(
+        &self,
+        observed: &Observed<'_>,
+        services: &[&Service],
+        tasks: &[Task],
+        now: i64,
+        more: &[Answer],
+    ) -> Result<Plan, Failure> {
+        let judge =
+            |patient: bool| services.iter().map(move |service| (*service, service.verdict(tasks, now, patient)));
+        // without patience first: who is still on the way, not counting those that fail?
+        let starting = judge(false).any(|(_, verdict)| matches!(verdict, Verdict::Waiting(_)));
+        let patient = starting && observed.elapsed < Duration::from_secs(120);
+        let (mut failed, mut waiting) = (Vec::new(), Vec::new());
+        for (service, verdict) in judge(patient) {
+            match verdict {
+                Verdict::Failed(why) => failed.push((service, why)),
+                Verdict::Waiting(why) => waiting.push((service, why)),
+                Verdict::Done | Verdict::Ready => {}
+            }
+        }
+        let told = |found: &[(&Service, String)]| {
+            found.iter().map(|(service, why)| format!("{} {why}", service.name())).collect::<Vec<_>>().join("; ")
+        };
+        if let Some((first, _)) = failed.first() {
+            return give_up(told(&failed), first, tasks, more);
+        }
+        let Some((first, _)) = waiting.first() else {
+            return Ok(Plan::NoChange(self.report(services, tasks)));
+        };
+        if observed.elapsed >= self.limit {
+            let text = format!("not ready after {} s: {}", self.limit.as_secs(), told(&waiting));
+            return give_up(text, first, tasks, more);
+        }
+        Ok(Plan::Wait { after: pause(observed.elapsed), status: told(&waiting) })
+    }
+
+    fn report(&self, services: &[&Service], tasks: &[Task]) -> Return {
+        let each = services.iter().map(|service| {
+            json!({"name": service.name(), "id": service.id, "image": service.image(), "tasks": service.count(tasks)})
+        });
+        let noun = if services.len() == 1 { "service" } else { "services" };
+        let state = if self.wait { "as wanted and ready" } else { "as wanted" };
+        Return::msg(format!("{} {noun} of {} {state}", services.len(), self.name))
+            .with("services", each.collect::<Vec<_>>())
+    }
+
+    fn remove(&self, observed: &Observed<'_>) -> Result<Plan, Failure> {
+        let found = output(observed.answers, 0)?;
+        if !found.ok() {
+            return Err(trouble("docker service ls failed", &docker().raw("service ls"), found));
+        }
+        if found.stdout.trim_ascii().is_empty() {
+            return Ok(Plan::NoChange(Return::msg(format!("there is no stack {}", self.name))));
+        }
+        if observed.changes == 0 {
+            return Ok(Plan::Change(Change {
+                diff: vec![diff(&format!("stack {}", self.name), "deployed\n", "")],
+                operations: vec![Operation::run(docker().raw("stack rm").arg(&self.name))],
+                then: Then::Replan,
+                forecast: Return::default(),
+            }));
+        }
+        if observed.elapsed >= self.limit {
+            return Err(Failure::new(format!(
+                "parts of {} are still there after {} s",
+                self.name,
+                self.limit.as_secs()
+            ))
+            .hint("`docker ps -a` and `docker network ls` on the host show them"));
+        }
+        // containers and networks go a while after the services
+        Ok(Plan::Wait { after: Duration::from_secs(1), status: format!("{} is being removed", self.name) })
+    }
+}
+
+/// A failure with the last lines of the service's last task.
+fn give_up(text: String, service: &Service, tasks: &[Task], more: &[Answer]) -> Result<Plan, Failure> {
+    let Some(task) = service.witness(tasks) else {
+        let show = format!("docker service ps --no-trunc {}", service.name());
+        return Err(Failure::new(text).hint(format!("`{show}` on the host shows more")));
+    };
+    let Some(answer) = more.first() else {
+        let logs = Script::new().raw("docker service logs --raw --tail 20").arg(&task.id).raw("2>&1");
+        return Ok(Plan::Ask(vec![ask(logs.timeout(Duration::from_secs(20)))]));
+    };
+    let logs = match answer {
+        Answer::Output(output) => output.stdout_text(),
+        _ => String::new(),
+    };
+    Err(Failure::new(text)
+        .with("cmd", format!("docker service logs --raw --tail 20 {}", task.id))
+        .with("rc", task.exit_code())
+        .with("stdout", "")
+        .with("stderr", logs.trim_end())
+        .with("service", service.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_files_refer_to() {
+        let first = b"version: '3.8'\nservices:\n  web: {image: 'a:1', env_file: [./w.env]}\n  job: {image: '$X'}\nconfigs:\n  c: {file: conf/c.conf}\nsecrets:\n  s: {external: true}\n".as_slice();
+        let second = b"services:\n  db: {image: 'b:2'}\nsecrets:\n  t: {file: /etc/t}\n".as_slice();
+        let files = Files::read(&[first, second], "/srv").unwrap();
+        let list = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(" ");
+        assert_eq!(list(&files.services), "db job web");
+        assert_eq!(list(&files.images), "a:1 b:2");
+        assert_eq!(list(&files.referred), "/etc/t /srv/conf/c.conf /srv/w.env");
+        assert_eq!(files.version, Some(json!("3.8")));
+        assert!(Files::read(&[b"services: {}"], "/srv").is_err());
+        assert!(Files::read(&[b"services: ["], "/srv").is_err());
+    }
+
+    fn stack(env: Value) -> Stack {
+        let Value::Object(env) = env else { unreachable!() };
+        Stack {
+            name: "st".to_owned(),
+            files: vec!["/srv/stack.yml".to_owned()],
+            env: crate::modules::docker_container::environment(&env).unwrap(),
+            prune: true,
+            registry_auth: false,
+            resolve: None,
+            state: State::Present,
+            wait: true,
+            limit: Duration::from_secs(120),
+            pull: true,
+        }
+    }
+
+    #[test]
+    fn the_digest_changes_with_everything_that_matters() {
+        let base = stack(json!({"A": "1", "B": "2"})).digest(&[b"x"], &[]);
+        assert_eq!(base, stack(json!({"B": "2", "A": "1"})).digest(&[b"x"], &[]));
+        assert_ne!(base, stack(json!({"A": "1", "B": "3"})).digest(&[b"x"], &[]));
+        assert_ne!(base, stack(json!({"A": "1", "B": "2"})).digest(&[b"y"], &[]));
+        assert_ne!(base, stack(json!({"A": "1", "B": "2"})).digest(&[b"x"], &[Answer::Stat(None)]));
+    }
+
+    #[test]
+    fn secrets_are_exported_and_never_arguments() {
+        let file = b"services:\n  web: {image: 'a:1'}\n".to_vec();
+        let none =
+            |text: &str| Answer::Output(crate::plan::Output { stdout: text.as_bytes().to_vec(), ..Default::default() });
+        let answers = [none("1795436400\n[]"), none("[]"), Answer::Bytes(Some(file))];
+        let observed = Observed { answers: &answers, more: &[], elapsed: Duration::ZERO, changes: 0 };
+        let plan = stack(json!({"DB_PASSWORD": "hunter2 $x"})).plan(&observed).unwrap();
+        assert!(!format!("{plan:?}").contains("hunter2"));
+        let Plan::Change(change) = plan else { panic!("{plan:?}") };
+        assert_eq!(change.forecast.msg.as_deref(), Some("create st_web"));
+        let Operation::Run { script, .. } = &change.operations[1] else { panic!("{change:?}") };
+        let text = script.render();
+        assert!(text.contains("export 'DB_PASSWORD=hunter2 $x'"), "{text}");
+        assert!(text.ends_with("--prune --compose-file /srv/stack.yml --compose-file /dev/stdin st"), "{text}");
+        let added = String::from_utf8(script.stdin.clone().unwrap()).unwrap();
+        assert!(added.contains(r#""web":{"deploy":{"labels":{"io.provision.digest":"#), "{added}");
+    }
+}
