@@ -156,7 +156,8 @@ impl Ran {
 
     /// Everything that happened, without times and what follows from them.
     pub fn timeless(&self) -> Vec<Value> {
-        let mut events: Vec<Value> = self.events.iter().map(|event| serde_json::to_value(&event.kind).unwrap()).collect();
+        let mut events: Vec<Value> =
+            self.events.iter().map(|event| serde_json::to_value(&event.kind).unwrap()).collect();
         events.retain(|event| event["event"] != "task_progress");
         events.iter_mut().for_each(strip);
         events
@@ -166,7 +167,8 @@ impl Ran {
 fn strip(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            for key in ["took_ms", "elapsed", "delta", "start", "end", "at", "mtime", "ctime", "atime", "inode", "ino"] {
+            for key in ["took_ms", "elapsed", "delta", "start", "end", "at", "mtime", "ctime", "atime", "inode", "ino"]
+            {
                 map.shift_remove(key);
             }
             map.values_mut().for_each(strip);
