@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
+use super::overlay::Overlay;
 use super::wire::Wire;
 use crate::event::Counts;
-use crate::plan::Object;
+use crate::plan::{Answer, Change, Object, Query};
 use crate::playbook::Role;
 use crate::vars::Layer;
 
@@ -35,6 +36,7 @@ struct Inner {
     fate: Fate,
     /// Check mode: something that would have changed was only imagined.
     imagined: bool,
+    overlay: Overlay,
 }
 
 /// Whether later plays still include the host.
@@ -134,8 +136,22 @@ impl Host {
         self.inner().fate = fate;
     }
 
-    pub fn imagine(&self) {
-        self.inner().imagined = true;
+    /// Check mode: a change that would have been made, or something of which nobody knows what it would have done.
+    pub fn imagine(&self, change: Option<&Change>) {
+        let mut inner = self.inner();
+        inner.imagined = true;
+        if let Some(change) = change {
+            inner.overlay.imagine(change);
+        }
+    }
+
+    /// Answers as they would be after what was imagined.
+    pub fn as_imagined(&self, queries: &[Query], answers: Vec<Answer>) -> Vec<Answer> {
+        let inner = self.inner();
+        if !inner.imagined {
+            return answers;
+        }
+        queries.iter().zip(answers).map(|(query, answer)| inner.overlay.answer(query, answer)).collect()
     }
 
     pub fn imagined(&self) -> bool {

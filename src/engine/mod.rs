@@ -14,6 +14,7 @@ mod local;
 mod lock;
 mod loops;
 pub mod outside;
+mod overlay;
 mod pace;
 mod run;
 mod scope;

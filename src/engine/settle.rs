@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::event::Cause;
 use crate::lane::{ActError, Trouble, is_disk_full};
-use crate::plan::{Answer, Diff, Failure, Module, Observed, Operation, Output, Plan, Query, Return, Then};
+use crate::plan::{Answer, Change, Diff, Failure, Module, Observed, Operation, Output, Plan, Query, Return, Then};
 
 /// A module that still wants to plan again after this many changes goes in circles.
 const MOST_CHANGES: usize = 20;
@@ -17,8 +17,9 @@ pub(super) trait Reach {
     async fn act(&self, operations: &[Operation]) -> Result<Vec<Output>, ActError>;
     /// Sleeps, saying why; `false` if nothing would come of it, since changes are only imagined.
     async fn wait(&self, after: Duration, status: &str) -> Result<bool, Trouble>;
-    /// Changes are imagined, not made.
+    /// Check mode: the change is imagined instead of made.
     fn check(&self) -> bool;
+    fn imagine(&self, change: &Change);
 }
 
 /// What became of it.
@@ -54,11 +55,13 @@ pub(super) async fn settle(module: &dyn Module, host: &impl Reach) -> Result<Set
                 more.clear();
             }
             Plan::Change(change) => {
-                settled.diff.extend(change.diff);
                 settled.changed = true;
                 if host.check() {
+                    host.imagine(&change);
+                    settled.diff.extend(change.diff);
                     return Ok(settled.end(change.forecast));
                 }
+                settled.diff.extend(change.diff);
                 let outputs = host.act(&change.operations).await?;
                 changes += 1;
                 match change.then {

@@ -17,7 +17,7 @@ use crate::inventory::connection::{BecomeMethod as SettingsBecome, Method as Set
 use crate::lane::{ActError, Become, BecomeMethod, Method, Target, Trouble};
 use crate::modules::args::as_flag;
 use crate::modules::{Build, Spec};
-use crate::plan::{Answer, Failure, Module, Object, Operation, Output, Part, Query, Script};
+use crate::plan::{Answer, Change, Failure, Module, Object, Operation, Output, Part, Query, Script};
 use crate::playbook::{ActionKind, Task};
 use crate::vars::Scope;
 
@@ -71,17 +71,15 @@ impl Walk {
             Err(failure) => return Done::failed(failure),
         };
         if check && let Some(reason) = module.skipped_in_check_mode() {
-            // what it would have done is not known, so later refusals may be its absence
-            route.host.imagine();
+            if self.run.check {
+                // what it would have done is not known, so later refusals may be its absence
+                route.host.imagine(None);
+            }
             return Done::skipped_because(reason);
         }
         let lane = TaskLane { walk: self, way: &way, route: &route, task, later, reference, around: &around, check };
         let outcome = settle(&*module, &lane).await;
-        let done = Done::settled(outcome);
-        if check && done.changed() {
-            route.host.imagine();
-        }
-        done
+        Done::settled(outcome)
     }
 
     pub fn build(
@@ -332,11 +330,14 @@ impl Reach for TaskLane<'_> {
     async fn ask(&self, queries: &[Query]) -> Result<Vec<Answer>, Trouble> {
         let queries = self.around.queries(queries.to_vec());
         let foresee = |window| self.walk.foresee(self.task, self.route, self.later, window);
-        self.way.ask(&queries, self.walk.run.window, foresee).await
+        let answers = self.way.ask(&queries, self.walk.run.window, foresee).await?;
+        Ok(if self.check { self.route.host.as_imagined(&queries, answers) } else { answers })
     }
 
     async fn ask_anew(&self, queries: &[Query]) -> Result<Vec<Answer>, Trouble> {
-        self.way.ask_anew(&self.around.queries(queries.to_vec())).await
+        let queries = self.around.queries(queries.to_vec());
+        let answers = self.way.ask_anew(&queries).await?;
+        Ok(if self.check { self.route.host.as_imagined(&queries, answers) } else { answers })
     }
 
     async fn act(&self, operations: &[Operation]) -> Result<Vec<Output>, ActError> {
@@ -362,6 +363,13 @@ impl Reach for TaskLane<'_> {
 
     fn check(&self) -> bool {
         self.check
+    }
+
+    fn imagine(&self, change: &Change) {
+        // a single task with `check_mode: true` leaves no trace for those after it
+        if self.walk.run.check {
+            self.route.host.imagine(Some(change));
+        }
     }
 }
 

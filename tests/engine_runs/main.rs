@@ -1,4 +1,5 @@
 //! The engine on this machine, through the real lane: playbook texts → event streams.
 
 mod bench;
+mod flow;
 mod local;

@@ -1,0 +1,17 @@
+//! The shipped playbooks are read without a mistake.
+
+use std::path::Path;
+
+use provision::playbook;
+
+#[test]
+fn every_shipped_playbook_is_read() {
+    for name in ["playbooks/bootstrap.yml", "playbooks/rollout.yml", "playbooks/status.yml"] {
+        let plays = playbook::load(Path::new(name)).unwrap_or_else(|error| panic!("{name}:\n{error}"));
+        assert!(!plays.is_empty(), "{name}");
+    }
+    let shipped = Path::new(provision::shipped::ROOT).join("playbooks/rollout.yml");
+    let plays = playbook::load(&shipped).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(plays.iter().map(|play| play.name.as_str()).collect::<Vec<_>>(), ["Bootstrap", "Services"]);
+    assert!(plays[0].tasks.len() > 5, "the role came out of the binary too");
+}
