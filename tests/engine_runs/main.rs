@@ -1,5 +1,5 @@
 //! The engine on this machine, through the real lane: playbook texts → event streams.
 
 mod bench;
-mod local;
 mod flow;
+mod local;
