@@ -25,7 +25,8 @@ zstd zstd
 curl curl
 git git
 cc build-essential
-iptables iptables"
+iptables iptables
+sudo sudo"
 
 missing=$(printf '%s\n' "$needs" | while read -r command package; do
     command -v "$command" >/dev/null 2>&1 || [ -f "$command" ] || printf '%s\n' "$package"
