@@ -137,6 +137,8 @@ pub struct Script {
     pub stdin: Option<Vec<u8>>,
     /// After this long the script and what it started are killed; the lane's default (300 s) if none.
     pub timeout: Option<Duration>,
+    /// How people are told what ran, where the script itself is longer than what matters of it. No secrets.
+    pub title: Option<String>,
 }
 
 impl fmt::Debug for Script {
@@ -149,6 +151,7 @@ impl fmt::Debug for Script {
             // may be a secret
             .field("stdin", &self.stdin.as_ref().map(|bytes| format!("{} bytes", bytes.len())))
             .field("timeout", &self.timeout)
+            .field("title", &self.title)
             .finish()
     }
 }
@@ -216,6 +219,10 @@ impl Script {
         self.stdin = Some(bytes.into());
         self
     }
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.title = Some(title.into());
+        self
+    }
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -234,8 +241,11 @@ impl Script {
         text
     }
 
-    /// The body as people may read it in a failure report: secrets as `********`.
+    /// The body as people may read it in a failure report: secrets as `********`. Or its title.
     pub fn shown(&self) -> String {
+        if let Some(title) = &self.title {
+            return title.clone();
+        }
         let masked = self.parts.iter().map(|part| match part {
             Part::Secret(_) => "********".to_owned(),
             other => other.render(),

@@ -1,7 +1,7 @@
 //! Templates and conditions against what ansible-core 2.19 gives for them: `vars_templates.jsonl`, one case per line.
 //!
 //! `template` or `when` with `vars` gives `is`, or `fails` with an error that holds this text. Results of ansible-core
-//! 2.19.14; `ours` replaces `is` and `fails` where we differ on purpose, and `why` says why.
+//! 2.19.14; `ours` replaces them where we word an error in our own way or are more lenient on purpose.
 
 use std::sync::Arc;
 

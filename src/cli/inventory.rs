@@ -27,16 +27,27 @@ pub struct Flags {
 #[derive(Subcommand)]
 enum Verb {
     /// Hosts of a pattern
+    #[command(after_help = "Examples:
+  provision inventory list
+  provision inventory list 'prod:!old' --json")]
     List {
+        /// Names, groups, globs, `web:&prod:!old`, `@failed`
         #[arg(default_value = "all")]
         pattern: String,
+        /// One JSON list
         #[arg(long)]
         json: bool,
     },
     /// Groups and their hosts
+    #[command(after_help = "Example:\n  provision inventory graph -i inventory")]
     Graph,
     /// A host's variables, after all layers
-    Vars { host: String },
+    #[command(after_help = "Example:\n  provision inventory vars clienteA")]
+    Vars {
+        /// A host or a pattern
+        #[arg(value_name = "PATTERN")]
+        host: String,
+    },
 }
 
 pub fn main(flags: Flags) -> Result<u8> {

@@ -202,6 +202,11 @@ pub(super) async fn run(
     Ok(finish(&run, taking_part, begin).await)
 }
 
+/// What [`run`] would complain about before it touches anything.
+pub(super) fn verify(job: &Job) -> Result<()> {
+    plan(job, job.plays.clone()).map(drop)
+}
+
 /// Which hosts each play is for. All mistakes in patterns are found before any host is touched.
 fn plan(job: &Job, plays: Vec<Play>) -> Result<Vec<Planned>> {
     let extra = Layer::written(job.extra_vars.clone());

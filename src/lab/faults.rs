@@ -17,8 +17,6 @@ pub enum Fault {
     DiskFull(String),
     /// sudo asks for a password that nobody has.
     SudoBroken,
-    /// The Docker engine of the host is stopped and cannot be started.
-    EngineBroken,
 }
 
 /// Makes a host fail.
@@ -34,9 +32,6 @@ pub async fn inject(options: &Options, name: &str, fault: &Fault) -> Result<()> 
             inside(&host, script, path).await
         }
         Fault::SudoBroken => inside(&host, "mv /etc/sudoers.d/operator /root/sudoers-operator", "").await,
-        Fault::EngineBroken => {
-            inside(&host, "systemctl mask --now docker.service docker.socket >/dev/null 2>&1", "").await
-        }
     }
 }
 
@@ -49,10 +44,6 @@ pub async fn heal(options: &Options, name: &str, fault: &Fault) -> Result<()> {
         Fault::CutOff => hosts::connect(&options.prefix, &host).await,
         Fault::DiskFull(path) => inside(&host, "umount -l \"$1\"", path).await,
         Fault::SudoBroken => inside(&host, "mv /root/sudoers-operator /etc/sudoers.d/operator", "").await,
-        Fault::EngineBroken => {
-            let script = "systemctl unmask docker.service docker.socket >/dev/null 2>&1 && systemctl start docker";
-            inside(&host, script, "").await
-        }
     }
 }
 

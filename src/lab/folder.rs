@@ -104,7 +104,8 @@ impl Folder {
         let address = quote(&host.address.to_string());
         let mut text = format!(
             "ansible_connection: ssh\nansible_host: {address}\nansible_port: 22\nansible_user: {USER}\n\
-             ansible_ssh_private_key_file: {}\nansible_ssh_known_hosts_file: {}\nansible_become: true\npublic_address: {address}\n",
+             ansible_ssh_private_key_file: {}\nansible_ssh_known_hosts_file: {}\nansible_become: true\npublic_address: {address}\n\
+             url_check_address: {address}\ntls: selfsigned\n",
             quote(&self.key().display().to_string()),
             quote(&self.known_hosts().display().to_string()),
         );
@@ -174,6 +175,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::plan::Secret;
+    use crate::secrets::{EnvFile, Identities, Recipients};
 
     fn host(name: &str, last: u8) -> Host {
         let address = Ipv4Addr::new(198, 18, 0, last);
@@ -207,6 +210,13 @@ mod tests {
         let recipients = fs::read_to_string(folder.root.join(".age-recipients")).unwrap();
         assert_eq!(folder.prepare().unwrap(), first);
         assert_eq!(fs::read_to_string(folder.root.join(".age-recipients")).unwrap(), recipients);
+        // what is encrypted for the one is opened by the other
+        let identities = Identities::load(&[folder.root.join("identity.txt")]).unwrap();
+        let file = folder.root.join("vps_data/a/x.env.age");
+        let mut settings = EnvFile::load(&file, &identities).unwrap();
+        settings.set("KEY", Secret::new("value of the lab")).unwrap();
+        settings.save(&file, &Recipients::load(&folder.root.join(".age-recipients")).unwrap()).unwrap();
+        assert!(EnvFile::load(&file, &identities).unwrap().get("KEY").is_some());
         assert!(folder.remove().unwrap());
         assert!(!folder.root.exists());
         assert!(!folder.remove().unwrap());

@@ -71,10 +71,15 @@ pub async fn network(prefix: &str) -> Result<[u8; 3]> {
         return Ok([a, b, c]);
     }
     let digest = Sha256::digest(prefix);
+    let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
     let mut refusal = Error::new(format!("no address range is free for the network {prefix}"));
     for attempt in 0..32u8 {
         let numbers = [198, 18 + (digest[0] & 1), digest[1].wrapping_add(attempt)];
         let [a, b, c] = numbers;
+        // a range that the machine itself is in would cut the machine off; Docker does not look
+        if routed(&routes, Ipv4Addr::new(a, b, c, 0)) {
+            continue;
+        }
         let subnet = format!("--subnet={a}.{b}.{c}.0/24");
         let gateway = format!("--gateway={a}.{b}.{c}.1");
         let label = format!("--label={LAB}={prefix}");
@@ -87,6 +92,21 @@ pub async fn network(prefix: &str) -> Result<[u8; 3]> {
         }
     }
     Err(refusal)
+}
+
+/// Whether a route other than the default one leads to this /24, by `/proc/net/route`.
+fn routed(routes: &str, subnet: Ipv4Addr) -> bool {
+    let number = |word: &str| u32::from_str_radix(word, 16).map(u32::from_be).ok();
+    routes.lines().skip(1).any(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let (Some(destination), Some(mask)) =
+            (columns.get(1).and_then(|word| number(word)), columns.get(7).and_then(|word| number(word)))
+        else {
+            return false;
+        };
+        let mask = mask & 0xffff_ff00;
+        mask != 0 && u32::from(subnet) & mask == destination & mask
+    })
 }
 
 /// The first address that no host has: `.10` and up.
@@ -298,6 +318,18 @@ mod tests {
         }
         for bad in ["", "-a", "a b", "*", "ñ", "a/b", "registry", &"x".repeat(41)] {
             assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_range_that_the_machine_is_in_is_not_taken() {
+        let routes = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+                      eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+                      eth0\t009B13C6\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
+                      tun0\t0A0013C6\t00000000\t0001\t0\t0\t0\tFFFFFFFF\t0\t0\t0\n";
+        let table = [([198, 19, 155], true), ([198, 19, 0], true), ([198, 19, 156], false), ([198, 18, 155], false)];
+        for ([a, b, c], expected) in table {
+            assert_eq!(routed(routes, Ipv4Addr::new(a, b, c, 0)), expected, "{a}.{b}.{c}");
         }
     }
 

@@ -239,6 +239,7 @@ impl Connection {
 
     /// Ends the lanes and the connection.
     pub async fn close(self) {
+        tracing::debug!(host = self.target.name, round_trips = self.round_trips(), "closing");
         self.lanes.into_inner().clear();
         if let Some(master) = self.master.into_inner() {
             master.stop().await;

@@ -25,6 +25,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::compose_call::{self, Call};
 use super::compose_state::{Action, Kind, Project, Recreate, SERVICE, Seen, Wish};
 use super::docker::{ask, diff, docker, json as read_json, output, trouble};
 use super::docker_wait::{Container, Verdict, last_lines, lost, pause};
@@ -60,14 +61,8 @@ pub const FAMILY: &[Spec] = &[Spec {
 
 #[derive(Debug, Deserialize)]
 struct Compose {
-    project_src: String,
-    project_name: Option<String>,
-    #[serde(default, deserialize_with = "args::list")]
-    files: Vec<String>,
-    #[serde(default, deserialize_with = "args::list")]
-    env_files: Vec<String>,
-    #[serde(default, deserialize_with = "args::list")]
-    profiles: Vec<String>,
+    #[serde(flatten)]
+    call: Call,
     #[serde(default, deserialize_with = "args::list")]
     services: Vec<String>,
     #[serde(default)]
@@ -127,7 +122,7 @@ enum Images {
 
 fn build(args: Object, build: &Build<'_>) -> Result<Box<dyn Module>, Failure> {
     let mut compose: Compose = typed(FAMILY[0].args, args)?;
-    compose.project_src = args::host_path(&compose.project_src, build)?;
+    compose.call.project_src = args::host_path(&compose.call.project_src, build)?;
     Ok(Box::new(compose))
 }
 
@@ -138,50 +133,25 @@ const HASHES: usize = 2;
 const IMAGES: usize = 3;
 const CONTAINERS: usize = 4;
 
-/// In front of every call of Compose. It prefers variables of its own environment to those of the `.env` file, so a
-/// setting that happens to be named as one of root's variables (`HOME`, `TZ`, `LANG` …) would get root's value.
-const CLEAN: &str = r#"DOCKER_CONFIG=${DOCKER_CONFIG:-$HOME/.docker}; export DOCKER_CONFIG
-names() { for f; do [ -r "$f" ] && sed -n 's/^\(export  *\)\{0,1\}\([A-Za-z_][A-Za-z0-9_]*\) *=.*/\2/p' "$f"; done; }
-compose() { env $unset docker compose "$@"; }
-unset=
-for n in $(names "$@"); do case $n in PATH|DOCKER_*) ;; *) unset="$unset -u $n" ;; esac; done
-"#;
-
 impl Module for Compose {
     fn probe(&self) -> Vec<Query> {
-        let containers = match &self.project_name {
-            Some(name) => Script::new()
-                .raw("date +%s\nids=$(docker ps -aq --no-trunc --filter")
-                .arg(format!("label=com.docker.compose.project={name}"))
-                .raw(") || exit\n"),
-            // Compose knows the project's name
-            None => {
-                self.prepared().raw("date +%s\nids=$(compose").args(self.options()).raw("ps -aq --no-trunc) || exit\n")
-            }
-        };
-        let images = self
-            .prepared()
-            .raw("compose")
-            .args(self.options())
-            .raw("config --images | sort -u | while read -r i; do\n")
-            .raw("printf '%s\\t%s\\n' \"$i\" \"$(docker image inspect --format '{{.Id}}' \"$i\" 2>/dev/null)\"; done");
         vec![
-            Query::Stat { path: self.project_src.clone(), follow: true, checksum: false },
-            ask(self.call().raw("config --format json")),
-            ask(self.call().raw("config --hash '*'")),
-            ask(images),
-            ask(containers.raw("if [ -n \"$ids\" ]; then docker inspect --type container $ids; else echo '[]'; fi")),
+            Query::Stat { path: self.call.project_src.clone(), follow: true, checksum: false },
+            ask(self.call.config("config --format json")),
+            ask(self.call.config("config --hash '*'")),
+            ask(self.call.images()),
+            ask(self.call.containers()),
         ]
     }
 
     fn plan(&self, observed: &Observed<'_>) -> Result<Plan, Failure> {
-        let directory = observed::stat(observed.answers, DIRECTORY, &self.project_src)?;
+        let directory = observed::stat(observed.answers, DIRECTORY, &self.call.project_src)?;
         let (now, containers) = self.containers(observed.answers)?;
         if self.state == State::Absent {
             return Ok(self.down(containers, directory.is_some()));
         }
         if directory.is_none() {
-            return Err(Failure::new(format!("project_src {} does not exist", self.project_src)));
+            return Err(Failure::new(format!("project_src {} does not exist", self.call.project_src)));
         }
         let (seen, warnings) = self.seen(observed, now, containers)?;
         match self.state {
@@ -192,28 +162,6 @@ impl Module for Compose {
 }
 
 impl Compose {
-    fn options(&self) -> Vec<String> {
-        let mut options = vec!["--project-directory".to_owned(), ".".to_owned()];
-        let named = self.project_name.iter().map(|name| ("--project-name", name));
-        let files = self.files.iter().map(|file| ("--file", file));
-        let env_files = self.env_files.iter().map(|file| ("--env-file", file));
-        let profiles = self.profiles.iter().map(|profile| ("--profile", profile));
-        for (flag, value) in named.chain(files).chain(env_files).chain(profiles) {
-            options.extend([flag.to_owned(), value.clone()]);
-        }
-        options
-    }
-
-    fn prepared(&self) -> Script {
-        let files = if self.env_files.is_empty() { vec![".env".to_owned()] } else { self.env_files.clone() };
-        Script::new().raw("set --").args(files).raw("\n").raw(CLEAN).cwd(&self.project_src)
-    }
-
-    /// `docker compose` with the project's options.
-    fn call(&self) -> Script {
-        self.prepared().raw("compose").args(self.options())
-    }
-
     fn containers(&self, answers: &[Answer]) -> Result<(i64, Vec<Container>), Failure> {
         let found = output(answers, CONTAINERS)?;
         let text = found.stdout_text();
@@ -234,10 +182,10 @@ impl Compose {
     ) -> Result<(Seen, Vec<String>), Failure> {
         let config = output(observed.answers, CONFIG)?;
         let wrong = |output: &Output| {
-            let shown = docker().raw("compose").args(self.options()).raw("config").cwd(&self.project_src);
+            let shown = self.call.config("config");
             // its standard output may hold secrets, its complaints do not
             let output = Output { rc: output.rc, stdout: Vec::new(), stderr: output.stderr.clone() };
-            trouble(&format!("the compose files of {} are refused", self.project_src), &shown, &output)
+            trouble(&format!("the compose files of {} are refused", self.call.project_src), &shown, &output)
         };
         if !config.ok() {
             return Err(wrong(config));
@@ -318,7 +266,7 @@ impl Compose {
 
         let images = due(&[Kind::Pull, Kind::Build]);
         if !images.is_empty() {
-            return Ok(self.change(seen, &actions, self.get_images(&images), warnings));
+            return Ok(self.change(seen, &actions, self.call.get_images(&images), warnings));
         }
         if !due(&[Kind::Create, Kind::Recreate, Kind::Remove]).is_empty() {
             return Ok(self.change(seen, &actions, vec![Operation::run(self.create())], warnings));
@@ -330,7 +278,7 @@ impl Compose {
             .partition(|(_, verdict)| verdict.is_some());
         if !free.is_empty() {
             let free: Vec<Action> = free.into_iter().map(|(action, _)| action.clone()).collect();
-            return Ok(self.change(seen, &free, starts(&free), warnings));
+            return Ok(self.change(seen, &free, compose_call::starts(&free), warnings));
         }
         if !self.wait && pending.is_empty() {
             return Ok(Plan::NoChange(self.report(observed, seen, &wish, warnings)));
@@ -408,7 +356,7 @@ impl Compose {
         }
         // services of profiles that are not active are no orphans
         if observed.more.is_empty() {
-            return Ok(Err(ask(self.call().raw("--profile '*' config --services"))));
+            return Ok(Err(ask(self.call.config("--profile '*' config --services"))));
         }
         let known = output(observed.more, 0)?.stdout_text();
         let orphans = seen.orphans(&known.lines().collect::<Vec<_>>());
@@ -452,41 +400,6 @@ impl Compose {
             actions.push(Action { kind, service: name.clone(), container: None, why: format!("{image} {why}") });
         }
         Ok(actions)
-    }
-
-    fn get_images(&self, actions: &[Action]) -> Vec<Operation> {
-        let of = |kind: Kind| {
-            let names: Vec<&str> = actions.iter().filter(|a| a.kind == kind).map(|a| a.service.as_str()).collect();
-            (!names.is_empty()).then_some(names)
-        };
-        let hour = Duration::from_secs(3600);
-        let pull = of(Kind::Pull).map(|names| {
-            // a registry that is busy or limits gets another try; one that does not have the image does not
-            self.prepared()
-                .raw("n=1\nwhile :; do\ne=$(compose")
-                .args(self.options())
-                .raw("pull --quiet")
-                .args(names)
-                .raw("2>&1) && exit 0\n")
-                .raw("case $e in *'manifest unknown'*|*'not found'*|*denied*|*'no such host'*) break ;; esac\n")
-                .raw("[ $n -lt 3 ] || break\nsleep $((n * 5))\nn=$((n + 1))\ndone\nprintf '%s\\n' \"$e\" >&2\nexit 1")
-                .timeout(hour)
-        });
-        let build = of(Kind::Build).map(|names| self.call().raw("build --quiet").args(names).timeout(hour));
-        pull.into_iter().chain(build).map(Operation::run).collect()
-    }
-
-    fn create(&self) -> Script {
-        let mut script = self.call().raw("create --no-build");
-        match self.recreate {
-            Recreate::Auto => {}
-            Recreate::Always => script = script.raw("--force-recreate"),
-            Recreate::Never => script = script.raw("--no-recreate"),
-        }
-        if self.remove_orphans {
-            script = script.raw("--remove-orphans");
-        }
-        script.args(self.services.iter()).timeout(Duration::from_secs(900))
     }
 
     fn change(&self, seen: &Seen, actions: &[Action], operations: Vec<Operation>, warnings: &[String]) -> Plan {
@@ -545,44 +458,55 @@ impl Compose {
         if running.is_empty() {
             return Ok(Plan::NoChange(Return::msg(format!("no container of {} runs", seen.project.name))));
         }
-        let mut script = self.call().raw("stop");
-        if let Some(timeout) = self.timeout {
-            script = script.raw("--timeout").arg(timeout.to_string());
-        }
+        let mut words = vec!["stop".to_owned()];
+        words.extend(self.grace());
+        words.extend(self.services.iter().cloned());
         let lines: String = running.iter().map(|container| format!("stop {}\n", container.name())).collect();
         Ok(Plan::Change(Change {
             diff: vec![diff(&format!("project {}", seen.project.name), "", lines)],
-            operations: vec![Operation::run(script.args(self.services.iter()).timeout(Duration::from_secs(900)))],
+            operations: vec![Operation::run(self.call.run(words).timeout(Duration::from_secs(900)))],
             then: Then::Replan,
             forecast: Return::default(),
         }))
     }
 
+    fn create(&self) -> Script {
+        let mut words = vec!["create".to_owned(), "--no-build".to_owned()];
+        match self.recreate {
+            Recreate::Auto => {}
+            Recreate::Always => words.push("--force-recreate".to_owned()),
+            Recreate::Never => words.push("--no-recreate".to_owned()),
+        }
+        if self.remove_orphans {
+            words.push("--remove-orphans".to_owned());
+        }
+        words.extend(self.services.iter().cloned());
+        self.call.run(words).timeout(Duration::from_secs(900))
+    }
+
+    fn grace(&self) -> Vec<String> {
+        self.timeout.map_or(Vec::new(), |seconds| vec!["--timeout".to_owned(), seconds.to_string()])
+    }
+
     fn down(&self, containers: Vec<Container>, files: bool) -> Plan {
-        let name = self.project_name.as_deref().unwrap_or(&self.project_src);
+        let name = self.call.project_name.as_deref().unwrap_or(&self.call.project_src);
         if containers.is_empty() {
             return Plan::NoChange(Return::msg(format!("{name} has no containers")));
         }
+        let flags = [
+            (self.remove_orphans, "--remove-orphans"),
+            (self.remove_volumes, "--volumes"),
+            (self.remove_images == Some(Images::All), "--rmi=all"),
+            (self.remove_images == Some(Images::Local), "--rmi=local"),
+        ];
+        let mut words = vec!["down".to_owned()];
+        words.extend(flags.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag.to_owned()));
+        words.extend(self.grace());
         // without its files the project's name is enough
-        let mut script = match (&self.project_name, files) {
-            (Some(name), false) => docker().raw("compose --project-name").arg(name),
-            _ => self.call(),
+        let script = match (&self.call.project_name, files) {
+            (Some(name), false) => docker().raw("compose --project-name").arg(name).args(words),
+            _ => self.call.run(words),
         };
-        script = script.raw("down");
-        if self.remove_orphans {
-            script = script.raw("--remove-orphans");
-        }
-        if self.remove_volumes {
-            script = script.raw("--volumes");
-        }
-        match self.remove_images {
-            Some(Images::All) => script = script.raw("--rmi all"),
-            Some(Images::Local) => script = script.raw("--rmi local"),
-            None => {}
-        }
-        if let Some(timeout) = self.timeout {
-            script = script.raw("--timeout").arg(timeout.to_string());
-        }
         let lines: String = containers.iter().map(|container| format!("{}\n", container.name())).collect();
         Plan::Change(Change {
             diff: vec![diff(&format!("containers of {name}"), lines, "")],
@@ -591,16 +515,4 @@ impl Compose {
             forecast: Return::default(),
         })
     }
-}
-
-/// Starts and restarts, one call of docker each.
-fn starts(actions: &[Action]) -> Vec<Operation> {
-    let of = |kind: Kind| {
-        let ids = actions.iter().filter(move |a| a.kind == kind).filter_map(|a| a.container.as_ref());
-        ids.map(|(name, _)| name.clone()).collect::<Vec<_>>()
-    };
-    let calls = [(of(Kind::Start), "start"), (of(Kind::Restart), "restart")];
-    let calls = calls.into_iter().filter(|(names, _)| !names.is_empty());
-    // a start takes no time, but restarting waits until the old process has ended
-    calls.map(|(names, verb)| Operation::run(docker().raw(verb).args(names))).collect()
 }

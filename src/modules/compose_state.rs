@@ -357,3 +357,197 @@ impl Seen {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modules::docker_wait::tests::{NOW, container};
+
+    /// As Compose 2.26 prints it.
+    const CONFIG: &str = r#"{"name":"p1","networks":{"default":{"name":"p1_default","ipam":{}}},"services":{
+        "db":{"command":["sleep","9"],"entrypoint":null,"healthcheck":{"test":["CMD","true"],"interval":"1s","retries":20},
+            "image":"postgres:17","networks":{"default":null},"restart":"unless-stopped"},
+        "job":{"command":null,"depends_on":{"db":{"condition":"service_healthy","required":true}},"entrypoint":null,
+            "image":"app:1","networks":{"default":null},"restart":"no"},
+        "web":{"command":null,"depends_on":{"db":{"condition":"service_started","required":true,"restart":true},
+            "job":{"condition":"service_completed_successfully","required":true}},
+            "deploy":{"replicas":2,"resources":{},"placement":{}},"entrypoint":null,
+            "environment":{"A":"x$$y","EMPTY":null},"image":"app:1","networks":{"default":null}}}}"#;
+
+    fn of(service: &str, number: usize, status: &str, more: Value) -> Value {
+        let labels = json!({"com.docker.compose.service": service, "com.docker.compose.oneoff": "False",
+            "com.docker.compose.config-hash": format!("hash-{service}"), "com.docker.compose.image": "sha256:1"});
+        let image = if service == "db" { "postgres:17" } else { "app:1" };
+        let mut value = container(&format!("p1-{service}-{number}"), status, 3600, more);
+        value["Config"]["Image"] = image.into();
+        if value["Config"]["Env"] == json!([]) {
+            value["Config"]["Env"] = json!(["A=x$y", "PATH=/bin"]);
+        }
+        let own = value["Config"]["Labels"].as_object().cloned().unwrap_or_default();
+        value["Config"]["Labels"] = labels;
+        for (key, label) in own {
+            value["Config"]["Labels"][key] = label;
+        }
+        value
+    }
+
+    fn seen(containers: Vec<Value>) -> Seen {
+        let one = |name: &str| (name.to_owned(), Some("sha256:1".to_owned()));
+        Seen {
+            project: serde_json::from_str(CONFIG).unwrap(),
+            hashes: ["db", "job", "web"].iter().map(|name| ((*name).to_owned(), format!("hash-{name}"))).collect(),
+            images: [one("postgres:17"), one("app:1")].into(),
+            containers: containers.into_iter().map(|value| serde_json::from_value(value).unwrap()).collect(),
+            now: NOW,
+            began: NOW - 10_000,
+        }
+    }
+
+    fn all(change: impl Fn(&str, usize) -> (&'static str, Value)) -> Vec<Value> {
+        let each = [("db", 1), ("job", 1), ("web", 1), ("web", 2)].into_iter();
+        let made = each.map(|(service, number)| {
+            let (status, more) = change(service, number);
+            of(service, number, status, more)
+        });
+        made.collect()
+    }
+
+    fn well(service: &str) -> (&'static str, Value) {
+        match service {
+            "job" => ("exited", json!({"HostConfig": {"RestartPolicy": {"Name": "no"}}})),
+            _ => ("running", json!({})),
+        }
+    }
+
+    #[test]
+    fn what_differs_and_why() {
+        let wish = |recreate, restart| Wish {
+            services: vec!["db".to_owned(), "job".to_owned(), "web".to_owned()],
+            recreate,
+            restart,
+            again: false,
+        };
+        let auto = || wish(Recreate::Auto, false);
+        let only = |service: &'static str, number: usize, status: &'static str, more: Value| {
+            all(move |s, n| if (s, n) == (service, number) { (status, more.clone()) } else { well(s) })
+        };
+        let label = |key: &str, value: &str| json!({"Config": {"Labels": {key: value}}});
+        let table = [
+            (all(|s, _| well(s)), auto(), ""),
+            (
+                Vec::new(),
+                auto(),
+                "create db: there is none|create job: there is none|create web: there is none|create web: there is none",
+            ),
+            (
+                only("db", 1, "running", label("com.docker.compose.config-hash", "old")),
+                auto(),
+                "recreate p1-db-1: configuration changed",
+            ),
+            (
+                only(
+                    "web",
+                    2,
+                    "running",
+                    json!({"Config": {"Labels": {"com.docker.compose.config-hash": "old"}, "Env": ["A=hunter2"]}}),
+                ),
+                auto(),
+                "recreate p1-web-2: configuration changed: A",
+            ),
+            (
+                only("db", 1, "running", label("com.docker.compose.image", "sha256:0")),
+                auto(),
+                "recreate p1-db-1: image postgres:17 changed: 0 → 1",
+            ),
+            (
+                only("db", 1, "running", label("com.docker.compose.config-hash", "old")),
+                wish(Recreate::Never, false),
+                "",
+            ),
+            (
+                only("db", 1, "exited", json!({"State": {"ExitCode": 137}})),
+                auto(),
+                "start p1-db-1: had ended with code 137",
+            ),
+            (
+                only("db", 1, "created", json!({"State": {"StartedAt": "0001-01-01T00:00:00Z"}})),
+                auto(),
+                "start p1-db-1: was never started",
+            ),
+            (
+                only("job", 1, "exited", json!({"State": {"ExitCode": 1}})),
+                auto(),
+                "start p1-job-1: had ended with code 1",
+            ),
+            // `restart: true` on the dependency
+            (
+                only(
+                    "db",
+                    1,
+                    "running",
+                    json!({"Created": "2026-11-23T12:19:00Z", "State": {"StartedAt": "2026-11-23T12:19:01Z"}}),
+                ),
+                auto(),
+                "restart p1-web-1: db was replaced|restart p1-web-2: db was replaced",
+            ),
+            (
+                all(|s, _| well(s)),
+                wish(Recreate::Auto, true),
+                "restart p1-db-1: asked for|restart p1-web-1: asked for|restart p1-web-2: asked for",
+            ),
+            (
+                [all(|s, _| well(s)), vec![of("web", 3, "running", json!({}))]].concat(),
+                auto(),
+                "remove p1-web-3: 2 wanted",
+            ),
+            // `docker compose run` makes containers of its own
+            (
+                [all(|s, _| well(s)), vec![of("web", 3, "exited", label("com.docker.compose.oneoff", "True"))]]
+                    .concat(),
+                auto(),
+                "",
+            ),
+        ];
+        for (containers, wish, wanted) in table {
+            let actions = seen(containers).actions(&wish);
+            let said: Vec<String> = actions.iter().map(Action::to_string).collect();
+            assert_eq!(said.join("|"), wanted);
+        }
+    }
+
+    #[test]
+    fn orphans_are_those_of_no_service() {
+        let seen = seen([all(|s, _| well(s)), vec![of("old", 1, "running", json!({}))]].concat());
+        let names: Vec<&str> = seen.orphans(&[]).iter().map(|container| container.name()).collect();
+        assert_eq!(names, ["p1-old-1"]);
+        assert!(seen.orphans(&["old"]).is_empty());
+    }
+
+    #[test]
+    fn a_service_starts_when_what_it_needs_is_ready() {
+        let wish = Wish {
+            services: vec!["db".to_owned(), "job".to_owned(), "web".to_owned()],
+            recreate: Recreate::Auto,
+            restart: false,
+            again: true,
+        };
+        let healthy = json!({"State": {"Health": {"Status": "healthy"}}});
+        let starting = json!({"State": {"Health": {"Status": "starting"}}});
+        let table = [
+            ("job", "running", healthy.clone(), "exited", None),
+            ("job", "running", starting, "created", Some("waits for db to be healthy")),
+            ("job", "running", json!({}), "created", Some("depends on a healthy db, but db has no health check")),
+            ("web", "running", healthy.clone(), "running", Some("waits for job to end well")),
+            ("web", "running", healthy.clone(), "exited", None),
+            ("web", "created", json!({}), "exited", Some("waits for db to start")),
+        ];
+        for (service, db, more, job, wanted) in table {
+            let seen = seen(vec![of("db", 1, db, more), of("job", 1, job, well("job").1)]);
+            let said = seen.blocked(service, &wish, &[]).map(|verdict| match verdict {
+                Verdict::Waiting(why) | Verdict::Failed(why) => why,
+                other => format!("{other:?}"),
+            });
+            assert_eq!(said.as_deref(), wanted, "{service}: db {db}, job {job}");
+        }
+    }
+}

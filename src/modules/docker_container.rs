@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::docker::{ask, docker, hint, json, output, trouble};
 use super::{Build, Spec, args, typed};
 use crate::plan::{
-    Change, Failure, Module, Object, Observed, Operation, Output, Plan, Query, Return, Script, Secret, Then,
+    Change, Failure, Module, Object, Observed, Operation, Output, Plan, Query, Return, Script, Secret, Then, quote,
 };
 
 pub const FAMILY: &[Spec] = &[
@@ -322,7 +322,9 @@ pub(super) fn still_to_come(named: &Named, elapsed: Duration, limit: Duration) -
 
 impl Exec {
     fn script(&self, id: &str) -> Script {
-        let mut script = exported(&self.env).raw("\"$d\" exec");
+        let words = self.options.iter().cloned().chain([self.named.to_string()]).chain(self.argv.iter().cloned());
+        let said: Vec<String> = words.map(|word| quote(&word)).collect();
+        let mut script = exported(&self.env).title(format!("docker exec {}", said.join(" "))).raw("\"$d\" exec");
         if self.stdin.is_some() {
             script = script.raw("-i");
         }

@@ -17,9 +17,13 @@ pub mod args;
 mod attributes;
 mod command;
 mod compose;
+mod compose_call;
 mod compose_state;
 mod copy;
 mod cron;
+mod database;
+mod database_mariadb;
+mod database_postgres;
 mod docker;
 mod docker_container;
 mod docker_image_pull;
@@ -34,6 +38,7 @@ mod facts;
 mod file;
 mod firewall;
 mod http;
+mod keys;
 mod net;
 mod observed;
 mod package;
@@ -48,6 +53,9 @@ mod systemd;
 #[cfg(test)]
 mod testing;
 
+/// Makes a task's work for one host out of templated arguments.
+pub type Builder = fn(Object, &Build<'_>) -> Result<Box<dyn Module>, Failure>;
+
 /// One module as the catalogue knows it.
 pub struct Spec {
     /// Short name, e.g. `copy`.
@@ -60,7 +68,7 @@ pub struct Spec {
     /// The argument that a free-form string goes to (`command: ls -l` → `_raw_params`), if there may be one.
     pub free_form: Option<&'static str>,
     /// Builds the task's work for one host from templated arguments.
-    pub build: fn(Object, &Build<'_>) -> Result<Box<dyn Module>, Failure>,
+    pub build: Builder,
 }
 
 /// What a module may use while it is built, besides its arguments.
@@ -153,6 +161,7 @@ const FAMILIES: &[&[Spec]] = &[
     file::FAMILY,
     firewall::FAMILY,
     http::FAMILY,
+    keys::FAMILY,
     net::FAMILY,
     package::FAMILY,
     repository::FAMILY,
@@ -161,6 +170,7 @@ const FAMILIES: &[&[Spec]] = &[
     systemd::FAMILY,
     // of containers
     compose::FAMILY,
+    database::FAMILY,
     docker_container::FAMILY,
     docker_image_pull::FAMILY,
     docker_login::FAMILY,

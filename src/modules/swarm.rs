@@ -28,7 +28,7 @@ use super::docker_wait::{Verdict, pause};
 use super::swarm_state::{DIGEST, Service, Task};
 use super::{Build, Spec, args, observed, typed};
 use crate::plan::{
-    Answer, Change, Failure, Module, Object, Observed, Operation, Plan, Query, Return, Script, Secret, Then,
+    Answer, Change, Failure, Module, Object, Observed, Operation, Plan, Query, Return, Script, Secret, Then, quote,
 };
 
 pub const FAMILY: &[Spec] = &[Spec {
@@ -327,7 +327,13 @@ impl Stack {
         let services: Object = files.services.iter().map(|name| (name.clone(), labels.clone())).collect();
         added.insert("services".to_owned(), Value::Object(services));
 
+        let files_said: Vec<String> = self.files.iter().map(|file| quote(file)).collect();
         let mut deploy = exported(&self.env)
+            .title(format!(
+                "docker stack deploy --compose-file {} {}",
+                files_said.join(" --compose-file "),
+                quote(&self.name)
+            ))
             // newer clients wait by themselves unless told not to, older ones do not know the word
             .raw("set --; case $(\"$d\" stack deploy --help) in *--detach*) set -- --detach=true ;; esac\n")
             .raw("\"$d\" stack deploy \"$@\"");
@@ -358,7 +364,9 @@ impl Stack {
                 .raw("n=1\nuntil e=$(docker pull -q \"$i\" 2>&1); do\n")
                 .raw("case $e in *'manifest unknown'*|*'not found'*|*denied*|*'no such host'*) n=3 ;; esac\n")
                 .raw("[ $n -lt 3 ] || { printf '%s\\n' \"$e\" >&2; exit 1; }\nsleep $((n * 5)); n=$((n + 1)); done; done");
-            operations.push(Operation::run(pull.timeout(Duration::from_secs(3600))));
+            let images: Vec<&str> = files.images.iter().map(String::as_str).collect();
+            let title = format!("docker pull {}", images.join(" "));
+            operations.push(Operation::run(pull.title(title).timeout(Duration::from_secs(3600))));
         }
         operations.push(Operation::run(deploy.timeout(Duration::from_secs(600))));
         for name in again {

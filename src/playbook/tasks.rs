@@ -190,7 +190,7 @@ impl Loader {
         if let Some(limit) = node.get("async") {
             keywords.timeout = Some(self.value(limit));
         }
-        if let Some(poll) = node.get("poll").filter(|poll| poll.to_value() == Value::from(0)) {
+        if let Some(poll) = node.get("poll").filter(|poll| poll.to_value() == 0) {
             self.errors.push(
                 Error::at(&poll.place, "`poll: 0` is not supported: tasks are not left running in the background")
                     .hint("leave `poll` out, or start the program as a service"),

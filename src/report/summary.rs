@@ -20,7 +20,10 @@ const STDERR_LINES: usize = 12;
 pub fn lines(tally: &Tally) -> Vec<String> {
     let mut lines = Vec::new();
     if !tally.cells.is_empty() {
-        lines.extend(matrix(&tally.cells));
+        // services of different hosts end in between each other; the matrix keeps a client together
+        let mut cells = tally.cells.clone();
+        cells.sort_by_key(|cell| tally.hosts.get_index_of(&cell.host));
+        lines.extend(matrix(&cells));
         lines.push(String::new());
     }
     lines.extend(recap(tally));

@@ -64,6 +64,11 @@ impl Rollout {
         }
     }
 
+    /// Are there secrets that were made now and are not stored yet?
+    pub fn generates(&self) -> bool {
+        self.hosts.values().any(|host| host.settings.values().any(|settings| !settings.generated.is_empty()))
+    }
+
     /// Writes the secrets that were generated into the hosts' age files; gives back `host/service` of each.
     pub fn store_secrets(&self, inventory: &Inventory, identities: &Identities) -> Result<Vec<String>> {
         let mut written = Vec::new();

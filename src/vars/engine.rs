@@ -8,10 +8,10 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};
 use serde_json::Value as Json;
 
-use super::json::{is_omit_value, to_json};
+use super::json::{check, is_omit_value};
 use super::lazy::{CONTEXT, Context, Eval, lock};
 use super::strict::{self, Ready};
-use super::{Fault, LookupKind, filters, functions, methods, predicates};
+use super::{Fault, LookupKind, fault, filters, functions, methods, predicates};
 
 /// Instructions (and 64-byte pieces of text) that one template may cost. A template that wants more is a mistake.
 const FUEL: u64 = 5_000_000;
@@ -67,7 +67,7 @@ fn print(out: &mut Output, state: &mut State<'_, '_>, value: &Value) -> Result<(
     }
     if value.as_object().is_some() {
         // parts may be undefined or failed, which printing would hide
-        to_json(value).map_err(Fault::into_error)?;
+        check(value).map_err(Fault::into_error)?;
     }
     out.write_fmt(format_args!("{value}")).map_err(|_| Error::new(ErrorKind::WriteFailure, "out of memory"))
 }
@@ -156,10 +156,11 @@ pub(super) fn text(eval: &Arc<Eval>, source: &str, file: &Path) -> Result<String
     };
     let template = env.template_from_named_str(&name, &hardened).map_err(|error| shifted(error, first_line))?;
     template.render(Context::value(eval)).map_err(|error| {
-        let included = error.name().filter(|other| *other != name && !other.is_empty()).map(str::to_owned);
+        let (file, line) = fault::origin(&error);
+        let included = file.filter(|file| *file != name && !file.is_empty()).map(|file| format!("{file}:{line}"));
         let mut fault = shifted(error, first_line);
         if let Some(included) = included {
-            fault.text = format!("{included}:{}: {}", fault.line.take().unwrap_or_default(), fault.text);
+            fault.text = format!("{included}: {}", fault.text);
         }
         fault
     })

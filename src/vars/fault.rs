@@ -65,12 +65,11 @@ impl Fault {
 
     /// A value that stands for a failure: the failure.
     pub(super) fn of_invalid(value: &Value) -> Self {
-        match value.try_iter() {
-            Err(error) => error.into(),
-            Ok(mut items) => Fault::new(match items.next() {
-                Some(_) => "a part of the result could not be evaluated",
-                None => "the result could not be evaluated",
-            }),
+        // an iteration is the only way to the error inside
+        let alone = Value::from(vec![value.clone()]);
+        match alone.try_iter().map(|items| items.checked().next()) {
+            Ok(Some(Err(error))) | Err(error) => error.into(),
+            Ok(_) => Fault::new("the result could not be evaluated"),
         }
     }
 }
@@ -109,6 +108,10 @@ impl From<EngineError> for Fault {
             ErrorKind::UndefinedError => Fault::new("something without a value was used"),
             ErrorKind::OutOfFuel => Fault::new("the template does far too much work").hint("is there an endless loop?"),
             ErrorKind::TemplateNotFound => Fault::new(detail),
+            // the engine puts the operands into this message
+            _ if detail.starts_with("unable to calculate") => {
+                Fault::new("this cannot be calculated: a division by zero, or the result is too large")
+            }
             _ => Fault::new(detail),
         };
         fault.line = line;
@@ -127,6 +130,21 @@ fn innermost(error: &EngineError) -> String {
         source = current.source();
     }
     detail.unwrap_or_else(|| error.kind().to_string())
+}
+
+/// The template and line where the error began, which may be an included one.
+pub(super) fn origin(error: &EngineError) -> (Option<&str>, usize) {
+    let mut found = (error.name(), error.line().unwrap_or_default());
+    let mut source = std::error::Error::source(error);
+    while let Some(current) = source {
+        if let Some(inner) = current.downcast_ref::<EngineError>()
+            && inner.name().is_some()
+        {
+            found = (inner.name(), inner.line().unwrap_or_default());
+        }
+        source = current.source();
+    }
+    found
 }
 
 /// "filter nope is unknown" with the near name as a hint.

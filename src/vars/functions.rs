@@ -3,7 +3,7 @@
 use minijinja::value::{Rest, ValueOrKwargs};
 use minijinja::{Environment, Error, State, Value};
 
-use super::args::{Args, Outcome, wrong};
+use super::args::{Args, Outcome, entries, items, mapping, wrong};
 use super::{Fault, engine, lookups, time};
 
 /// Names that are functions, not variables.
@@ -29,6 +29,23 @@ const FUNCTIONS: &[(&str, Function)] = &[
     }),
     ("query", |state, args| looked_up(state, args).map(Value::from)),
     ("q", |state, args| looked_up(state, args).map(Value::from)),
+    ("dict", |_, args| {
+        let mut pairs = Vec::new();
+        for source in args.all() {
+            if source.kind() == minijinja::value::ValueKind::Map {
+                pairs.extend(entries(source)?);
+                continue;
+            }
+            for pair in items(source)? {
+                match items(&pair)?.as_slice() {
+                    [key, value] => pairs.push((key.clone(), value.clone())),
+                    _ => return Err(wrong("`dict` needs pairs of a key and a value")),
+                }
+            }
+        }
+        pairs.extend(args.named().iter().map(|(key, value)| (Value::from(key.as_str()), value.clone())));
+        Ok(mapping(pairs))
+    }),
     ("now", |_, args| time::now(args)),
     ("undef", |_, args| {
         let message = args.text(0, "hint")?.unwrap_or_else(|| "an undefined value was used".to_owned());

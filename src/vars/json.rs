@@ -58,11 +58,35 @@ pub(super) fn from_number(number: &Number) -> minijinja::Value {
     }
 }
 
+/// What one value may take in memory, roughly. Lists can hold the same large text a thousand times over at no cost;
+/// as JSON they cannot.
+const LARGEST: usize = 64 << 20;
+
 /// Out of the template engine. Undefined or failed parts are faults; omitted parts vanish.
 pub(super) fn to_json(value: &minijinja::Value) -> Result<Json, Fault> {
+    convert(value, &mut 0)
+}
+
+/// Would [`to_json`] do? For values that are about to be printed.
+pub(super) fn check(value: &minijinja::Value) -> Result<(), Fault> {
+    // printing writes about as much as converting takes
+    convert(value, &mut 0).map(drop)
+}
+
+fn spend(spent: &mut usize, size: usize) -> Result<(), Fault> {
+    *spent = spent.saturating_add(size);
+    if *spent > LARGEST {
+        return Err(Fault::new("the result is far too large").hint("is there an endless loop?"));
+    }
+    Ok(())
+}
+
+fn convert(value: &minijinja::Value, spent: &mut usize) -> Result<Json, Fault> {
+    spend(spent, 32)?;
     if let Some(node) = value.downcast_object_ref::<Node>()
         && let Some(json) = node.plain()
     {
+        spend(spent, size(json))?;
         return Ok(json.clone());
     }
     Ok(match value.kind() {
@@ -70,14 +94,18 @@ pub(super) fn to_json(value: &minijinja::Value) -> Result<Json, Fault> {
         ValueKind::None => Json::Null,
         ValueKind::Bool => Json::Bool(value.is_true()),
         ValueKind::Number => number(value),
-        ValueKind::String => Json::String(value.as_str().unwrap_or_default().to_owned()),
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default();
+            spend(spent, text.len())?;
+            Json::String(text.to_owned())
+        }
         ValueKind::Bytes => Json::String(String::from_utf8_lossy(value.as_bytes().unwrap_or_default()).into_owned()),
         ValueKind::Seq | ValueKind::Iterable => {
             let mut items = Vec::new();
             for item in value.try_iter().map_err(Fault::from)?.checked() {
                 let item = defined(item.map_err(Fault::from)?, value, || items.len().to_string())?;
                 if !is_omit_value(&item) {
-                    items.push(to_json(&item)?);
+                    items.push(convert(&item, spent)?);
                 }
             }
             Json::Array(items)
@@ -90,7 +118,7 @@ pub(super) fn to_json(value: &minijinja::Value) -> Result<Json, Fault> {
                 let item = value.get_item(&key).map_err(Fault::from)?;
                 let item = defined(item, value, || name.clone())?;
                 if !is_omit_value(&item) {
-                    map.insert(name, to_json(&item)?);
+                    map.insert(name, convert(&item, spent)?);
                 }
             }
             Json::Object(map)
@@ -99,6 +127,15 @@ pub(super) fn to_json(value: &minijinja::Value) -> Result<Json, Fault> {
         ValueKind::Invalid => return Err(Fault::of_invalid(value)),
         _ => Json::String(value.to_string()),
     })
+}
+
+fn size(json: &Json) -> usize {
+    match json {
+        Json::String(text) => 32 + text.len(),
+        Json::Array(items) => 32 + items.iter().map(size).sum::<usize>(),
+        Json::Object(map) => 32 + map.iter().map(|(key, item)| 32 + key.len() + size(item)).sum::<usize>(),
+        Json::Null | Json::Bool(_) | Json::Number(_) => 32,
+    }
 }
 
 /// A container's element, or why it is undefined.

@@ -282,7 +282,10 @@ fn nested(terms: &[Value]) -> Result<Vec<Value>, Error> {
     let mut rows: Vec<Vec<Value>> = vec![Vec::new()];
     for term in terms {
         let list = if is_list(term) { items(term)? } else { vec![term.clone()] };
-        rows = rows.iter().flat_map(|row| list.iter().map(|item| [row.as_slice(), &[item.clone()]].concat())).collect();
+        rows = rows
+            .iter()
+            .flat_map(|row| list.iter().map(|item| [row.as_slice(), std::slice::from_ref(item)].concat()))
+            .collect();
     }
     Ok(rows.into_iter().map(Value::from).collect())
 }

@@ -16,7 +16,10 @@ pub(super) fn call(state: &mut State<'_, '_>, value: &Value, method: &str, value
     match ours {
         Some(result) => result,
         None => pycompat::unknown_method_callback(state, value, method, values).map_err(|error| match error.kind() {
-            ErrorKind::UnknownMethod => wrong(format!("a {} has no method `{method}`", super::json::type_name(value))),
+            // a mapping may be a module of macros, which the engine tries next
+            ErrorKind::UnknownMethod if value.kind() != ValueKind::Map => {
+                wrong(format!("a {} has no method `{method}`", super::json::type_name(value)))
+            }
             _ => error,
         }),
     }

@@ -92,9 +92,10 @@ impl Scope {
         scope
     }
 
-    /// A value with every template in it evaluated, at any depth. Keys too; what is `omit` is left out.
+    /// A value with every template in it evaluated, at any depth; what is `omit` is left out. Keys of mappings are not
+    /// templates.
     pub fn value(&self, value: &Value) -> Result<Value, Fault> {
-        if !engine::has_template_inside(value) && !has_template_keys(value) {
+        if !engine::has_template_inside(value) {
             return Ok(value.clone());
         }
         deep(&Eval::new(self), value)
@@ -207,12 +208,7 @@ impl Scope {
             Value::String(text) if engine::has_template(text) => self.follow(engine::free_names(text, false), names),
             Value::Array(items) => items.iter().for_each(|item| self.collect(item, names)),
             Value::Object(map) => {
-                for (key, item) in map {
-                    if engine::has_template(key) {
-                        self.follow(engine::free_names(key, false), names);
-                    }
-                    self.collect(item, names);
-                }
+                map.values().for_each(|item| self.collect(item, names));
             }
             _ => {}
         }
@@ -262,14 +258,6 @@ fn describe(value: &Value) -> &'static str {
     }
 }
 
-fn has_template_keys(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => items.iter().any(has_template_keys),
-        Value::Object(map) => map.iter().any(|(key, value)| engine::has_template(key) || has_template_keys(value)),
-        _ => false,
-    }
-}
-
 fn deep(eval: &Arc<Eval>, value: &Value) -> Result<Value, Fault> {
     Ok(match value {
         Value::String(text) if engine::has_template(text) => to_json(&engine::template(eval, text)?)?,
@@ -286,17 +274,9 @@ fn deep(eval: &Arc<Eval>, value: &Value) -> Result<Value, Fault> {
         Value::Object(map) => {
             let mut out = Map::with_capacity(map.len());
             for (key, item) in map {
-                let key = if engine::has_template(key) {
-                    match to_json(&engine::template(eval, key)?)? {
-                        Value::String(key) => key,
-                        other => other.to_string(),
-                    }
-                } else {
-                    key.clone()
-                };
                 let item = deep(eval, item)?;
                 if !is_omit(&item) {
-                    out.insert(key, item);
+                    out.insert(key.clone(), item);
                 }
             }
             Value::Object(out)

@@ -5,13 +5,13 @@
 //! `default` and `is defined`, and nowhere else. So we run chainable, and put the filter [`NEED`] around every
 //! operand that must have a value. Only text is inserted and never a line break, so line numbers stay true.
 //!
-//! Two more things Python does and the engine does not are added on the way: `'%s' % x`, and lists and dicts that
-//! can be changed in place when they were born in a `{% set %}`.
+//! Three more things Python does and the engine does not are added on the way: `'%s' % x`, `'8' < 10` is an error and
+//! not the order of types, and lists and dicts can be changed in place when they were born in a `{% set %}`.
 
 use std::borrow::Cow;
 
 use minijinja::Error;
-use minijinja::machinery::ast::{BinOpKind, Call, CallArg, Expr, Macro, Stmt};
+use minijinja::machinery::ast::{BinOpKind, Call, CallArg, Expr, Filter, Macro, Stmt};
 use minijinja::machinery::{parse, parse_expr};
 use minijinja::syntax::SyntaxConfig;
 
@@ -19,6 +19,8 @@ use minijinja::syntax::SyntaxConfig;
 pub(super) const NEED: &str = "_need";
 /// The filter behind the operator `%`.
 pub(super) const MOD: &str = "_mod";
+/// The filter behind `<`, `<=`, `>` and `>=`; its first argument is the operator.
+pub(super) const COMPARE: &str = "_compare";
 /// The filter that makes a list or dict changeable in place.
 pub(super) const OWN: &str = "_own";
 
@@ -162,8 +164,13 @@ impl<'s> Edits<'s> {
                     BinOpKind::ScAnd | BinOpKind::ScOr => self.walk(&op.right),
                     _ => self.need(&op.right),
                 }
-                if matches!(op.op, BinOpKind::Rem) {
-                    self.percent(expr, &op.left, &op.right);
+                match op.op {
+                    BinOpKind::Rem => self.infix(expr, &op.left, &op.right, "%", &format!("{MOD}(")),
+                    BinOpKind::Lt => self.infix(expr, &op.left, &op.right, "<", &format!("{COMPARE}(\"<\", ")),
+                    BinOpKind::Lte => self.infix(expr, &op.left, &op.right, "<=", &format!("{COMPARE}(\"<=\", ")),
+                    BinOpKind::Gt => self.infix(expr, &op.left, &op.right, ">", &format!("{COMPARE}(\">\", ")),
+                    BinOpKind::Gte => self.infix(expr, &op.left, &op.right, ">=", &format!("{COMPARE}(\">=\", ")),
+                    _ => {}
                 }
             }
             Expr::Compare(compare) => {
@@ -181,6 +188,9 @@ impl<'s> Edits<'s> {
                     if tolerant { self.walk(input) } else { self.need(input) }
                 }
                 self.arguments(&filter.args, !tolerant && filter.name != "ternary");
+                if filter.name == "mandatory" {
+                    self.name_mandatory(filter, end(expr));
+                }
             }
             Expr::Test(test) => {
                 if matches!(test.name, "defined" | "undefined") {
@@ -207,8 +217,15 @@ impl<'s> Edits<'s> {
 
     fn call(&mut self, call: &Call<'_>) {
         match &call.expr {
-            // a macro may be given undefined, our own functions look for themselves
-            Expr::Var(_) => self.arguments(&call.args, false),
+            Expr::Var(var) => {
+                // a macro may be given undefined, and so may two lookups
+                let lookup = matches!(var.id, "lookup" | "query" | "q");
+                let tolerant = call.args.first().is_some_and(|plugin| match plugin {
+                    CallArg::Pos(Expr::Const(name)) => matches!(name.value.as_str(), Some("first_found" | "env")),
+                    _ => false,
+                });
+                self.arguments(&call.args, lookup && !tolerant);
+            }
             Expr::GetAttr(get) => {
                 self.need(&get.expr);
                 self.arguments(&call.args, !matches!(get.name, "get" | "append"));
@@ -282,6 +299,18 @@ impl<'s> Edits<'s> {
         self.statements(&node.body);
     }
 
+    /// `x | mandatory` → `x | mandatory(_what="x")`.
+    fn name_mandatory(&mut self, filter: &Filter<'_>, end: usize) {
+        let Some(input) = filter.expr.as_ref() else { return };
+        let Some(what) = start(input).map(|start| literal(&self.source[start..self::end(input)])) else { return };
+        if filter.args.is_empty() && !self.source[..end].ends_with(')') {
+            self.pieces.push((end, 0, format!("(_what=\"{what}\")")));
+        } else {
+            let comma = if filter.args.is_empty() { "" } else { ", " };
+            self.pieces.push((end - 1, 0, format!("{comma}_what=\"{what}\"")));
+        }
+    }
+
     fn guard(&mut self, expr: &Expr<'_>) {
         let Some(start) = start(expr) else { return };
         let text = &self.source[start..end(expr)];
@@ -297,12 +326,12 @@ impl<'s> Edits<'s> {
         self.pieces.push((end(expr), 0, format!("){suffix})")));
     }
 
-    /// `left % right` → `(left)|_mod(right)`.
-    fn percent(&mut self, whole: &Expr<'_>, left: &Expr<'_>, right: &Expr<'_>) {
+    /// `left % right` → `((left)|filter(right))`.
+    fn infix(&mut self, whole: &Expr<'_>, left: &Expr<'_>, right: &Expr<'_>, sign: &str, filter: &str) {
         let (Some(from), Some(to), Some(begin)) = (Some(end(left)), start(right), start(whole)) else { return };
-        let Some(sign) = self.source.get(from..to).and_then(|gap| gap.find('%')) else { return };
+        let Some(at) = self.source.get(from..to).and_then(|gap| gap.find(sign)) else { return };
         self.pieces.push((begin, 0, "((".to_owned()));
-        self.pieces.push((from + sign, 1, format!(")|{MOD}(")));
+        self.pieces.push((from + at, sign.len(), format!(")|{filter}")));
         self.pieces.push((end(whole), 0, "))".to_owned()));
     }
 }
@@ -368,6 +397,8 @@ mod tests {
             ("a['b']", r#"((a['b'])|_need("a['b']"))"#),
             ("'%s' % a", r#"(('%s' )|_mod( ((a)|_need("a"))))"#),
             ("[a, 1]", "[a, 1]"),
+            ("1 <= 2", r#"((1 )|_compare("<=",  2))"#),
+            ("a|mandatory", r#"((a|mandatory(_what="a"))|_need("a|mandatory"))"#),
         ] {
             let got = expression(source).unwrap();
             // parentheses around a first operand move; compare without them where they do

@@ -257,11 +257,13 @@ fn password(value: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    /// A kind, good values, and bad values with a piece of the message.
+    type Row<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)]);
+
     #[test]
     fn good_values_pass_and_bad_ones_are_told_why() {
         let long = format!("{}.example.com", "a".repeat(64));
-        // kind, good values, bad values with a piece of the message
-        let table: &[(&str, &[&str], &[(&str, &str)])] = &[
+        let table: &[Row<'_>] = &[
             (
                 "domain",
                 &["chat.example.com", "a.b", "xn--p1ai.xn--p1ai", "example.com."],

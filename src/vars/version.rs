@@ -74,28 +74,29 @@ fn loose(left: &str, right: &str) -> Result<Ordering, String> {
     Ok(a.len().cmp(&b.len()))
 }
 
-/// Numbers, then the pre-release letter (none is later than any) and its number.
-type StrictVersion = ([u64; 3], Option<(bool, char, u64)>);
+/// `1.2.3b4`: the numbers, then the pre-release; a version without one comes after all that have one.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Strict {
+    numbers: [u64; 3],
+    final_release: bool,
+    pre_release: (char, u64),
+}
 
-fn strict(text: &str) -> Result<([u64; 3], (bool, char, u64)), String> {
+fn strict(text: &str) -> Result<Strict, String> {
     let bad = || "a strict version looks like 1.2.3 or 1.2a1".to_owned();
-    let (numbers, pre): (&str, Option<(char, &str)>) = match text.find(['a', 'b']) {
-        Some(at) => (&text[..at], text[at..].chars().next().map(|c| (c, &text[at + 1..]))),
-        None => (text, None),
-    };
-    let mut version: StrictVersion = ([0; 3], None);
+    let (numbers, pre) = text.split_at(text.find(['a', 'b']).unwrap_or(text.len()));
     let parts: Vec<&str> = numbers.split('.').collect();
     if !(2..=3).contains(&parts.len()) {
         return Err(bad());
     }
-    for (place, part) in version.0.iter_mut().zip(parts) {
+    let mut version = Strict { numbers: [0; 3], final_release: pre.is_empty(), pre_release: (' ', 0) };
+    for (place, part) in version.numbers.iter_mut().zip(parts) {
         *place = part.parse().map_err(|_| bad())?;
     }
-    let pre = match pre {
-        Some((letter, number)) => (false, letter, number.parse().map_err(|_| bad())?),
-        None => (true, ' ', 0),
-    };
-    Ok((version.0, pre))
+    if let Some(letter) = pre.chars().next() {
+        version.pre_release = (letter, pre[1..].parse().map_err(|_| bad())?);
+    }
+    Ok(version)
 }
 
 fn semantic(left: &str, right: &str) -> Result<Ordering, String> {

@@ -3,6 +3,7 @@
 //! Needs `docker`, an engine, `docker compose` and busybox (for an image made on the spot); skipped otherwise.
 
 mod compose;
+mod database;
 mod env_file;
 mod objects;
 mod support;

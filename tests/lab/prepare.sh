@@ -25,7 +25,8 @@ zstd zstd
 curl curl
 git git
 cc build-essential
-iptables iptables"
+iptables iptables
+sudo sudo"
 
 missing=$(printf '%s\n' "$needs" | while read -r command package; do
     command -v "$command" >/dev/null 2>&1 || [ -f "$command" ] || printf '%s\n' "$package"
@@ -39,6 +40,10 @@ if [ -n "$missing" ]; then
     keep_sshd_off=no
     case " $missing" in *" openssh-server "*) [ -e /etc/ssh/sshd_config ] || keep_sshd_off=yes ;; esac
     $sudo apt-get update -q >/dev/null
+    # Debian 13 has the command in a package of its own
+    case " $missing" in
+        *" docker.io "*) if apt-cache show docker-cli >/dev/null 2>&1; then missing="$missing docker-cli"; fi ;;
+    esac
     if ! $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >/tmp/provision-prepare.$$ 2>&1; then
         tail -n 20 /tmp/provision-prepare.$$ >&2
         die "apt-get failed; the whole log is /tmp/provision-prepare.$$"

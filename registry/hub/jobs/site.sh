@@ -56,6 +56,18 @@ make_site() {
     bench new-site "$site" --db-name "$database" "$scope" "$@" </dev/null
     note site
 }
+# A site made by hand may have a database user that only one address may use; no bench command works from any other.
+free_user() {
+    user=$(jq -r '.db_user // .db_name' "sites/$site/site_config.json")
+    case $user in *[!a-zA-Z0-9_]*) fail "unexpected name of a database user in site_config.json" ;; esac
+    for host in $(as_root "select host from mysql.user where user = '$user' and host <> '%'"); do
+        case $host in *[!a-zA-Z0-9_.:-]*) fail "unexpected host of the database user: $host" ;; esac
+        if [ "$(as_root "select count(*) from mysql.user where user = '$user' and host = '%'")" = 0 ]; then
+            say "the database user was bound to $host: opening it to every container of the network"
+            as_root "rename user '$user'@'$host' to '$user'@'%'"
+        fi
+    done
+}
 database=_$(printf %s "$site" | sha1sum | cut -c1-16)
 if [ ! -e "sites/$site" ]; then
     [ "$(as_root "select count(*) from information_schema.schemata where schema_name = '$database'")" = 0 ] ||
@@ -63,25 +75,16 @@ if [ ! -e "sites/$site" ]; then
     rm -f "$ledger"
     say "creating site $site"
     make_site
+    free_user
 elif noted started && ! noted site; then
     say "site $site is half made by an interrupted run: making it anew"
     make_site --force
-elif has frappe; then
+    free_user
+elif [ -s "sites/$site/site_config.json" ] && free_user && has frappe; then
     note site
 else
     fail "sites/$site exists but holds no working site, and it was not this tool that began it: look at it, then remove it (or restore it) and run again"
 fi
-
-# --- its database user, reachable from any container
-db_user=$(jq -r '.db_user // .db_name' "sites/$site/site_config.json")
-case $db_user in *[!a-zA-Z0-9_]*) fail "unexpected name of a database user in site_config.json" ;; esac
-for host in $(as_root "select host from mysql.user where user = '$db_user' and host <> '%'"); do
-    case $host in *[!a-zA-Z0-9_.:-]*) fail "unexpected host of the database user: $host" ;; esac
-    if [ "$(as_root "select count(*) from mysql.user where user = '$db_user' and host = '%'")" = 0 ]; then
-        say "the database user was bound to $host: opening it to every container of the network"
-        as_root "rename user '$db_user'@'$host' to '$db_user'@'%'"
-    fi
-done
 
 # --- its apps
 for app in $wanted; do

@@ -179,7 +179,10 @@ fn product(value: &Value, args: &Args) -> Outcome {
         if rows.len() * list.len() > MOST {
             return Err(wrong("`product` would give too many combinations"));
         }
-        rows = rows.iter().flat_map(|row| list.iter().map(|item| [row.as_slice(), &[item.clone()]].concat())).collect();
+        rows = rows
+            .iter()
+            .flat_map(|row| list.iter().map(|item| [row.as_slice(), std::slice::from_ref(item)].concat()))
+            .collect();
     }
     Ok(rows.into_iter().map(Value::from).collect())
 }

@@ -3,9 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, STANDARD, URL_SAFE};
 use minijinja::Value;
+use minijinja::value::ValueKind;
 use sha2::Digest as _;
 
-use super::super::args::{Args, Outcome, text, wrong};
+use super::super::args::{Args, Outcome, entries, items, text, wrong};
 use super::Filter;
 
 pub(super) const FILTERS: &[(&str, Filter)] = &[
@@ -18,6 +19,7 @@ pub(super) const FILTERS: &[(&str, Filter)] = &[
     ("to_uuid", |_, value, args| to_uuid(value, args)),
     ("quote", |_, value, _| quote(value)),
     ("urlsplit", |_, value, args| urlsplit(value, args)),
+    ("urlencode", |_, value, _| urlencode(value)),
     ("urldecode", |_, value, _| Ok(urldecode(&text(value)?).into())),
 ];
 
@@ -137,6 +139,35 @@ fn urlsplit(value: &Value, args: &Args) -> Outcome {
             .map(|(_, part)| part)
             .ok_or_else(|| wrong(format!("a URL has no part `{wanted}`"))),
     }
+}
+
+/// Text keeps its slashes; a mapping or a list of pairs becomes a query.
+fn urlencode(value: &Value) -> Outcome {
+    let encode = |text: &str, kept: &str| -> String {
+        let one = |byte: u8| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            byte if kept.contains(char::from(byte)) => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        };
+        text.bytes().map(one).collect()
+    };
+    let pairs = match value.kind() {
+        ValueKind::Map => entries(value)?,
+        ValueKind::Seq | ValueKind::Iterable => {
+            let pair = |pair: &Value| match items(pair)?.as_slice() {
+                [key, value] => Ok((key.clone(), value.clone())),
+                _ => Err(wrong("`urlencode` needs a text, a mapping or a list of pairs")),
+            };
+            items(value)?.iter().map(pair).collect::<Result<_, _>>()?
+        }
+        _ => return Ok(encode(&text(value)?, "/").into()),
+    };
+    let mut query = Vec::new();
+    for (key, value) in pairs {
+        let plus = |text: &str| encode(text, "").replace("%20", "+");
+        query.push(format!("{}={}", plus(&text(&key)?), plus(&text(&value)?)));
+    }
+    Ok(query.join("&").into())
 }
 
 fn urldecode(text: &str) -> String {

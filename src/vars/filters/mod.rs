@@ -38,6 +38,7 @@ const BASIC: &[(&str, Filter)] = &[
     (strict::NEED, need),
     (strict::OWN, |_, value, _| mutable::own(value)),
     (strict::MOD, texts::percent),
+    (strict::COMPARE, compare),
     ("default", default),
     ("d", default),
     ("mandatory", mandatory),
@@ -166,13 +167,31 @@ fn mandatory(state: &mut State<'_, '_>, value: &Value, args: &Args) -> Outcome {
     if !value.is_undefined() {
         return Ok(value.clone());
     }
-    let _ = state;
-    Err(match args.text(0, "msg")? {
-        Some(message) => Fault { undefined: Some(String::new()), ..Fault::new(message) }.into_error(),
-        None => {
-            Fault { undefined: Some(String::new()), ..Fault::new("a mandatory variable is not defined") }.into_error()
-        }
-    })
+    let what = args.name("_what").and_then(Value::as_str).unwrap_or("a mandatory variable");
+    if let Some(message) = args.text(0, "msg")? {
+        return Err(Fault { text: message, ..Fault::undefined(what) }.into_error());
+    }
+    need(state, value, &Args::new(&[what.into()])?)
+}
+
+/// `left < right` and its kin, for things that have an order among them.
+fn compare(_: &mut State<'_, '_>, left: &Value, args: &Args) -> Outcome {
+    use minijinja::value::ValueKind::{Bool, Iterable, Number, Seq, String};
+    let (sign, right) = (args.text(0, "operator")?.unwrap_or_default(), args.need(1, "right"));
+    let order = |value: &Value| match value.kind() {
+        Number | Bool => 1,
+        String => 2,
+        Seq | Iterable => 3,
+        _ => 0,
+    };
+    let none = Value::from(());
+    let right = right.unwrap_or(&none);
+    if order(left) == 0 || order(left) != order(right) {
+        let fault = Fault::new(format!("`{sign}` cannot compare {} with {}", type_name(left), type_name(right)));
+        let mixed = order(left) + order(right) == 3;
+        return Err(if mixed { fault.hint("turn the text into a number with `| int`") } else { fault }.into_error());
+    }
+    super::version::holds(&sign, left.cmp(right)).map(Value::from).ok_or_else(|| wrong("not a comparison"))
 }
 
 fn ternary(_: &mut State<'_, '_>, value: &Value, args: &Args) -> Outcome {

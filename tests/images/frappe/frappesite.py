@@ -55,7 +55,7 @@ def apps_of_bench():
 
 
 def fault(step):
-    """A test makes a step fail once by a line with its name in sites/.standin-fault."""
+    """A test makes a step of a site fail once by a line `SITE STEP` in sites/.standin-fault."""
     path = SITES + "/.standin-fault"
     if not os.path.exists(path):
         return
@@ -127,7 +127,7 @@ class Site:
             cursor.execute("create user %s@%s identified by %s", (name, host, password))
             cursor.execute(f"create database `{name}` character set utf8mb4 collate utf8mb4_unicode_ci")
             cursor.execute(f"grant all privileges on `{name}`.* to %s@%s", (name, host))
-        fault("new-site")
+        fault(f"{self.name} new-site")
 
     def make_tables(self, app):
         connection = self.connect()
@@ -158,7 +158,7 @@ class Site:
         if app == "frappe":
             self.make_tables(app)
         self.add_app(app)
-        fault(f"install-app {app}")
+        fault(f"{self.name} install-app {app}")
         self.make_tables(app)
         self.forget_cache()
         return True
@@ -166,7 +166,7 @@ class Site:
     def migrate(self):
         for key in ("redis_cache", "redis_queue"):
             self.redis(key).ping()
-        fault("migrate")
+        fault(f"{self.name} migrate")
         for app in self.installed_apps():
             self.make_tables(app)
             self.sql("replace into `tabInstalled Application` (name, value, creation) values (%s, %s, now())", (app, app_version(app)))

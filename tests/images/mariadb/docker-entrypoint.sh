@@ -46,8 +46,10 @@ if [ ! -d /var/lib/mysql/mysql ]; then
             if [ -n "$database" ]; then echo "GRANT ALL ON \`${database//_/\\_}\`.* TO \`$user\`@'%';"; fi
         fi
         echo "CREATE USER root@'%' IDENTIFIED BY $(quoted "$root"); GRANT ALL ON *.* TO root@'%' WITH GRANT OPTION;"
+        # mariadb-install-db leaves these two without a password
+        echo "DROP USER IF EXISTS root@'127.0.0.1', root@'::1';"
         echo "ALTER USER root@localhost IDENTIFIED BY $(quoted "$root");"
-    } | mariadb --no-defaults --socket=/run/mysqld/init.sock -uroot
+    } | mariadb --no-defaults --default-character-set=utf8mb4 --socket=/run/mysqld/init.sock -uroot
     (umask 077; printf '[mariadb-client]\nport=3306\nsocket=/run/mysqld/mysqld.sock\nuser=healthcheck\npassword=%s\n' "$health" >/var/lib/mysql/.my-healthcheck.cnf)
     kill "$server"; wait "$server" || true
     echo 'MariaDB init process done. Ready for start up.'
