@@ -29,7 +29,7 @@ note() {
 }
 mine() { [ -e "$f.by.$PROVISION_RUN" ] && grep -q "^run=$PROVISION_RUN\$" "$f.by" 2>/dev/null; }
 told() { cat "$f.by" 2>/dev/null; exit 75; }
-watch='while kill -0 "$1" 2>/dev/null && [ -e "$2.by.$3" ]; do sleep 1 9<&-; done; rm -f "$2.by.$3"; [ -e "$2.d/$3" ] && rm -rf "$2.d"; exit 0'
+watch='while kill -0 "$1" 2>/dev/null && [ -e "$2.by.$3" ]; do sleep 1 9<&-; done; rm -f "$2.by.$3"; [ -e "$2.by" ] || rm -f "$2.by"; [ -e "$2.d/$3" ] && rm -rf "$2.d"; exit 0'
 detach=
 command -v setsid >/dev/null 2>&1 && detach=setsid
 if command -v flock >/dev/null 2>&1; then
@@ -71,6 +71,7 @@ for d in "$PROVISION_LOCK_DIR" /var/lock /tmp; do
     [ -e "$f.by.$PROVISION_RUN" ] || continue
     holder=$(sed -n 's/^holder=//p' "$f.by.$PROVISION_RUN")
     rm -f "$f.by.$PROVISION_RUN"
+    [ -e "$f.by" ] || rm -f "$f.by"
     [ -n "$holder" ] && kill "$holder" 2>/dev/null
     [ -e "$f.d/$PROVISION_RUN" ] && rm -rf "$f.d"
 done
