@@ -32,8 +32,12 @@ struct Container {
 
 impl Container {
     fn start() -> Result<Container, String> {
-        let images = said("docker", &["images", "provision-lab-host", "--format", "{{.Repository}}:{{.Tag}}"])?;
-        let image = images.lines().next().ok_or("the lab's host image is not built")?;
+        said("docker", &["info"])?;
+        let cache = provision::lab::Options::default().cache;
+        let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+        let image = runtime
+            .block_on(provision::lab::images::host(&cache, &mut |step| eprintln!("  {step}")))
+            .map_err(|error| error.to_string())?;
         let name = format!("pvtest-host-{}", std::process::id());
         let mut args = vec!["run", "-d", "--rm", "--name", &name];
         let options = "--security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined \
@@ -46,7 +50,7 @@ impl Container {
                 "SYSTEMD_PROC_CMDLINE=systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
             ]);
         }
-        args.extend([image, "/sbin/init"]);
+        args.extend([image.as_str(), "/sbin/init"]);
         said("docker", &args)?;
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let container = Container { name, folder };
