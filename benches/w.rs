@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::delay::Delay;
-use common::sshd::{Sshd, user};
+use common::sshd::Sshd;
 
 const PROVISION: &str = env!("CARGO_BIN_EXE_provision");
 const MOST_TRIPS: u64 = 8;
@@ -108,11 +108,13 @@ impl Ground {
         let dir = tempfile::Builder::new().prefix("w").tempdir().expect("directory");
         let w = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/w");
         copy_tree(&w, dir.path());
-        let (key, known_hosts) = (sshd.key.display().to_string(), sshd.known_hosts.display().to_string());
+        let target = sshd.target(&address(0));
+        let text = |path: Option<PathBuf>| path.unwrap_or_default().display().to_string();
+        let (key, known_hosts) = (text(target.key_file), text(target.known_hosts));
+        let user = target.user.unwrap_or_default();
         let mut inventory = format!(
-            "all:\n  vars:\n    ansible_user: {}\n    ansible_port: {port}\n    ansible_ssh_private_key_file: {key}\n    \
-             ansible_ssh_common_args: -F /dev/null -o UserKnownHostsFile={known_hosts}\n  hosts:\n",
-            user()
+            "all:\n  vars:\n    ansible_user: {user}\n    ansible_port: {port}\n    ansible_ssh_private_key_file: {key}\n    \
+             ansible_ssh_common_args: -F /dev/null -o UserKnownHostsFile={known_hosts}\n  hosts:\n"
         );
         for n in 0..count {
             inventory.push_str(&format!("    h{n}: {{ansible_host: {}}}\n", address(n)));
@@ -122,7 +124,7 @@ impl Ground {
         }
         fs::write(dir.path().join("hosts.yml"), inventory).expect("inventory");
         let port_text = port.to_string();
-        let user_option = format!("User={}", user());
+        let user_option = format!("User={user}");
         let known_option = format!("UserKnownHostsFile={known_hosts}");
         let ssh = ["-F", "/dev/null", "-i", &key, "-p", &port_text, "-o", &user_option, "-o", &known_option];
         let ssh = ssh.into_iter().chain(["-o", "BatchMode=yes"]).map(str::to_owned).collect();
@@ -135,7 +137,7 @@ impl Ground {
         command.arg("run").arg(at("W.yml")).arg("-i").arg(at("hosts.yml"));
         command.arg("-e").arg(format!("root={}", at("ours").display())).args(["--forks", "50"]);
         command.arg("--runs-dir").arg(at("runs")).current_dir(self.dir.path());
-        command.env("RUST_LOG", "provision::lane=debug").env("HOME", self.dir.path());
+        command.env("RUST_LOG", "provision::lane=debug").env("NO_COLOR", "1").env("HOME", self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let begin = Instant::now();
         let mut child = command.spawn().expect("provision starts");

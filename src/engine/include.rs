@@ -21,6 +21,15 @@ impl Walk {
     pub async fn include(&mut self, task: &Arc<Task>, scope: &Scope) -> Flow {
         let reference = self.reference(task, scope);
         self.run.emit.emit(Kind::TaskStarted { host: self.host.name.clone(), task: reference.clone() });
+        let fresh;
+        let scope = match self.know_host(task, scope).await {
+            Ok(true) => {
+                fresh = self.scope(task);
+                &fresh
+            }
+            Ok(false) => scope,
+            Err(done) => return self.end_include(reference, done),
+        };
         let items = match self.loop_items(task, scope) {
             Ok(items) => items,
             Err(fault) => match self.unmet(task, scope) {
@@ -35,10 +44,6 @@ impl Walk {
         let mut reference = Some(reference);
         let mut told = None;
         for (index, scope) in scopes.iter().enumerate() {
-            match self.know_host(task, scope).await {
-                Ok(()) => {}
-                Err(done) => return self.end_include(reference.take().unwrap_or_default(), done),
-            }
             match self.unmet(task, scope) {
                 Ok(None) => {}
                 Ok(Some(condition)) => {
@@ -117,7 +122,7 @@ impl Walk {
         Ok((path.display().to_string(), items))
     }
 
-    fn role_of(&self, around: &Around, args: &Object) -> Result<(String, Vec<Item>), Failure> {
+    fn role_of(&mut self, around: &Around, args: &Object) -> Result<(String, Vec<Item>), Failure> {
         let text = |key: &str| args.get(key).and_then(Value::as_str).map(str::to_owned);
         let name = text("name").ok_or_else(|| Failure::new("`include_role` needs a name"))?;
         let parts = Parts {
@@ -126,7 +131,7 @@ impl Walk {
             defaults: text("defaults_from"),
             handlers: text("handlers_from"),
         };
-        let loaded = load_role(&name, &parts, around).map_err(failure)?;
+        let loaded = load_role(&name, &parts, around, &mut self.seen).map_err(failure)?;
         self.batch.add_handlers(loaded.handlers);
         if args.get("public").and_then(as_flag) == Some(true) {
             self.host.publish(loaded.role);

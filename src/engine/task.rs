@@ -91,13 +91,21 @@ impl Walk {
             _ => {}
         }
         let begin = Instant::now();
+        let met = self.know_host(task, &scope).await;
+        // with what the handshake brought
+        let scope = if matches!(met, Ok(true)) { self.scope(task) } else { scope };
         let reference = self.reference(task, &scope);
         let quiet = self.flag(task.keywords.no_log.as_ref(), &scope);
         self.run.emit.emit(Kind::TaskStarted { host: self.host.name.clone(), task: reference.clone() });
-        let done = match self.loop_items(task, &scope) {
+        let items = match met {
+            Ok(_) => self.loop_items(task, &scope).map_err(Ok),
+            Err(done) => Err(Err(done)),
+        };
+        let done = match items {
+            Err(Err(done)) => done,
             Ok(None) => self.item(task, &scope, &reference, &[]).await,
             Ok(Some(items)) => self.each(task, &scope, items, &reference, quiet).await,
-            Err(fault) => match self.unmet(task, &scope) {
+            Err(Ok(fault)) => match self.unmet(task, &scope) {
                 // a condition that does not hold comes before a loop over something undefined
                 Ok(Some(condition)) => Done::skipped(&condition),
                 Ok(None) | Err(_) => self.doubtful(Done::failed(in_loop(fault))),
@@ -280,11 +288,6 @@ impl Walk {
 
     /// One item, or a task without a loop: its condition, then as many attempts as it takes.
     async fn item(&mut self, task: &Arc<Task>, scope: &Scope, reference: &TaskRef, later: &[Scope]) -> Done {
-        if let Err(done) = self.know_host(task, scope).await {
-            return done;
-        }
-        // facts that the handshake brought are seen by a scope made after it
-        let scope = &scope.clone();
         match self.unmet(task, scope) {
             Ok(None) => {}
             Ok(Some(condition)) => return Done::skipped(&condition),

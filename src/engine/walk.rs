@@ -3,6 +3,7 @@
 //! What a single task does is in `task`; includes are in `include`.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -34,6 +35,8 @@ pub(super) struct Walk {
     /// How many blocks with a rescue are around the current task.
     pub rescuable: usize,
     pub service: Option<CurrentService>,
+    /// Roles that ran already and run once.
+    pub seen: Vec<(PathBuf, Value)>,
 }
 
 /// The service that `include_services` is deploying.
@@ -72,7 +75,6 @@ impl Walk {
     pub fn new(batch: Arc<Batch>, host: Arc<Host>) -> Self {
         Walk {
             run: batch.run.clone(),
-            batch,
             host,
             play_vars: Vec::new(),
             inner: Vec::new(),
@@ -81,6 +83,8 @@ impl Walk {
             notified: BTreeSet::new(),
             rescuable: 0,
             service: None,
+            seen: batch.play.seen.clone(),
+            batch,
         }
     }
 

@@ -287,16 +287,16 @@ impl Walk {
         Ok(Surroundings { env, timeout: limit.map(|limit| Duration::from_secs_f64(limit.min(31_536_000.0))) })
     }
 
-    /// Connects before the first template that speaks of facts, if nothing has connected yet.
-    pub async fn know_host(&mut self, task: &Task, scope: &Scope) -> Result<(), Done> {
+    /// Connects before the first template that speaks of facts, if nothing has connected yet. `true`: it did.
+    pub async fn know_host(&mut self, task: &Task, scope: &Scope) -> Result<bool, Done> {
         if !self.host.facts().is_empty() || !self.speaks_of_facts(task, scope) {
-            return Ok(());
+            return Ok(false);
         }
         let route = self.route(task, scope).map_err(Done::failed)?;
         if route.host.name != self.host.name {
-            return Ok(());
+            return Ok(false);
         }
-        self.way(&route).await.map(|_| ()).map_err(Done::trouble)
+        self.way(&route).await.map(|_| true).map_err(Done::trouble)
     }
 
     fn speaks_of_facts(&self, task: &Task, scope: &Scope) -> bool {

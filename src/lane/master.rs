@@ -164,7 +164,7 @@ impl Master {
             local("could not start `ssh`", &error).hint("install OpenSSH's client (openssh-client)")
         })?;
         // the connect timeout covers TCP and the greeting; key exchange and login get as much again and more
-        let patience = target.connect_timeout * 2 + Duration::from_secs(20);
+        let patience = target.connect_timeout.saturating_mul(2).saturating_add(Duration::from_secs(20));
         // the ssh in front ends when the login stands or failed
         let ended = tokio::time::timeout(patience, child.wait()).await;
         drop(askpass);

@@ -15,6 +15,9 @@ use crate::plan::{Output, quote};
 /// How long the wire may be silent where the host has nothing to compute.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// A timeout beyond this is as good as none; adding it to the time must not overflow.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// A shell that said hello.
 pub struct Shell {
     channel: Channel,
@@ -124,7 +127,7 @@ async fn exchange(channel: &mut Channel, prelude: &str, steps: &[Step], keep: us
             // inside a step its own time counts, between steps the wire's
             let running = out.begun > out.done.len();
             let patience = steps.get(out.done.len()).filter(|_| running).map_or(SILENCE, |step| step.timeout);
-            deadline = Instant::now() + patience;
+            deadline = Instant::now() + patience.min(LONGEST);
         }
     }
     let running = out.begun > out.done.len();

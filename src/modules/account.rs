@@ -317,7 +317,17 @@ impl User {
                 days(expires),
             );
         }
-        let locked = account.password.as_ref().map(|hash| hash.starts_with('!'));
+        let bare_hash = |hash: &str| hash.trim_start_matches('!').to_owned();
+        let new_hash = self.password.as_ref().filter(|hash| {
+            let differs = account.password.as_ref().is_none_or(|current| bare_hash(current) != bare_hash(hash));
+            differs && self.update_password == UpdatePassword::Always
+        });
+        if let Some(hash) = new_hash {
+            steps.operations.push(Operation::run(set_password(&self.name, hash)));
+            steps.note("password", "(another)", "(new)");
+        }
+        // a new password is an unlocked one
+        let locked = account.password.as_ref().map(|hash| hash.starts_with('!') && new_hash.is_none());
         match (self.password_lock, locked) {
             (Some(true), Some(false)) => {
                 script = script.raw("-L");
@@ -331,16 +341,6 @@ impl User {
         }
         if script.parts.len() > bare {
             steps.operations.push(Operation::run(script.arg(self.name.as_str())));
-        }
-        if let Some(hash) = &self.password
-            && self.update_password == UpdatePassword::Always
-            && account
-                .password
-                .as_ref()
-                .is_none_or(|current| current.trim_start_matches('!') != hash.trim_start_matches('!'))
-        {
-            steps.operations.push(Operation::run(set_password(&self.name, hash)));
-            steps.note("password", "(another)", "(new)");
         }
         let home = self.home.as_ref().unwrap_or(&account.home);
         if self.create_home && !account.home_there && *home == account.home && !self.system {

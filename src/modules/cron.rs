@@ -14,7 +14,7 @@ use crate::plan::{
 };
 
 use super::args::{self, Mode};
-use super::attributes::Attributes;
+use super::attributes::{Attributes, parent};
 use super::observed;
 use super::place::{self, Content, Manner};
 use super::{Build, Spec};
@@ -172,6 +172,7 @@ impl Module for Args {
             Some(path) => vec![
                 Query::Stat { path: path.clone(), follow: false, checksum: true },
                 Query::Read { path: path.clone(), limit: 1024 * 1024 },
+                Query::Stat { path: parent(path), follow: true, checksum: false },
             ],
             None => vec![Query::Run(self.crontab("-l"))],
         }
@@ -210,6 +211,7 @@ impl Module for Args {
             }
             return change(vec![Operation::run(Script::new().raw("rm -f --").arg(path.as_str()))], Vec::new());
         }
+        place::need_directory(path, observed::stat(observed.answers, 2, path)?)?;
         let old = String::from_utf8_lossy(bytes.unwrap_or_default());
         let new = self.edited(&old);
         // cron ignores files that others may write
@@ -272,7 +274,8 @@ mod tests {
             crontab(json!({"name": "MAILTO", "env": true, "job": "me@x"}), "a\n").unwrap(),
             "MAILTO=\"me@x\"\na\n"
         );
-        let file = [Answer::Stat(Some(file_stat(FileKind::File))), Answer::Bytes(Some(Vec::new()))];
+        let folder = Answer::Stat(Some(file_stat(FileKind::Directory)));
+        let file = [Answer::Stat(Some(file_stat(FileKind::File))), Answer::Bytes(Some(Vec::new())), folder];
         let args = json!({"name": "dump", "job": "x", "user": "root", "cron_file": "dump", "hour": 3});
         assert_eq!(
             calls("cron", args, &file, &[]).unwrap(),

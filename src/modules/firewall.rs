@@ -337,7 +337,11 @@ impl Module for Args {
             .raw("command -v ufw >/dev/null || { echo 'ufw is not installed' >&2; exit 127; };")
             .raw("grep -h '^### tuple' /etc/ufw/user.rules /etc/ufw/user6.rules; grep -h '^DEFAULT_' /etc/default/ufw;")
             .raw("grep -h '^LOGLEVEL=' /etc/ufw/ufw.conf; ufw status | head -n 1;")
-            .raw("set -- $SSH_CONNECTION; if [ -n \"$4\" ]; then echo \"port $4\"; else sshd -T 2>/dev/null | grep '^port '; fi; :");
+            // the port that we came in by, or those that sshd would say it listens on
+            .raw("set -- $SSH_CONNECTION; p=$4;")
+            .raw("if [ -z \"$p\" ] && command -v sshd >/dev/null; then p=$(sshd -T 2>/dev/null | sed -n 's/^port //p');")
+            .raw("[ -n \"$p\" ] || p=$(sed -n 's/^[Pp]ort[ =]*//p' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf 2>/dev/null);")
+            .raw("p=${p:-22}; fi; for n in $p; do echo \"port $n\"; done");
         vec![Query::Run(script)]
     }
 
@@ -494,7 +498,7 @@ impl Args {
         if there != self.delete {
             return;
         }
-        let mut script = Script::new().raw("ufw --force");
+        let mut script = Script::new().raw("ufw");
         if self.route {
             script = script.raw("route");
         }
@@ -518,15 +522,14 @@ impl Args {
         if self.log {
             script = script.raw("log");
         }
-        let mut side =
-            |script: Script, word: &'static str, address: &str, port: &Option<String>, app: &Option<String>| {
-                let script = script.raw(word).arg(address);
-                match (port, app) {
-                    (Some(port), _) => script.raw("port").arg(port.as_str()),
-                    (None, Some(app)) => script.raw("app").arg(app.as_str()),
-                    (None, None) => script,
-                }
-            };
+        let side = |script: Script, word: &'static str, address: &str, port: &Option<String>, app: &Option<String>| {
+            let script = script.raw(word).arg(address);
+            match (port, app) {
+                (Some(port), _) => script.raw("port").arg(port.as_str()),
+                (None, Some(app)) => script.raw("app").arg(app.as_str()),
+                (None, None) => script,
+            }
+        };
         script = side(script, "from", &wanted.from, &self.from_port, &None);
         script = side(script, "to", &wanted.to, &self.to_port, &self.name);
         if let Some(proto) = self.proto.as_ref().filter(|proto| *proto != "any") {
@@ -536,7 +539,7 @@ impl Args {
             script = script.raw("comment").arg(comment.as_str());
         }
         let line = script.shown();
-        steps.add(script, line.trim_start_matches("ufw --force ").to_owned());
+        steps.add(script, line.trim_start_matches("ufw ").to_owned());
     }
 }
 
@@ -570,26 +573,17 @@ LOGLEVEL=low
             (json!({"default": "deny"}), vec![]),
             (json!({"logging": "on"}), vec![]),
             (json!({"policy": "allow", "direction": "outgoing", "state": "enabled", "logging": "low"}), vec![]),
-            (
-                json!({"rule": "allow", "port": 80, "proto": "tcp"}),
-                vec!["ufw --force allow from any to any port 80 proto tcp"],
-            ),
+            (json!({"rule": "allow", "port": 80, "proto": "tcp"}), vec!["ufw allow from any to any port 80 proto tcp"]),
             (
                 json!({"rule": "allow", "port": "80,443", "proto": "tcp", "comment": "web"}),
-                vec!["ufw --force allow from any to any port 80,443 proto tcp comment web"],
+                vec!["ufw allow from any to any port 80,443 proto tcp comment web"],
             ),
-            (
-                json!({"rule": "deny", "from_ip": "1.2.3.4", "insert": 1}),
-                vec!["ufw --force insert 1 deny from 1.2.3.4 to any"],
-            ),
+            (json!({"rule": "deny", "from_ip": "1.2.3.4", "insert": 1}), vec!["ufw insert 1 deny from 1.2.3.4 to any"]),
             (
                 json!({"rule": "limit", "port": 22, "proto": "tcp", "delete": true}),
-                vec!["ufw --force delete limit from any to any port 22 proto tcp"],
+                vec!["ufw delete limit from any to any port 22 proto tcp"],
             ),
-            (
-                json!({"rule": "allow", "name": "Nginx Full"}),
-                vec!["ufw --force allow from any to any app 'Nginx Full'"],
-            ),
+            (json!({"rule": "allow", "name": "Nginx Full"}), vec!["ufw allow from any to any app 'Nginx Full'"]),
             (json!({"state": "disabled"}), vec!["ufw disable"]),
             (json!({"default": "reject"}), vec!["ufw default reject incoming"]),
         ];

@@ -5,7 +5,7 @@
 //! says about its children (`when`, `become`, `vars` …) is copied to them, so a [`Task`] is complete by itself.
 //! Leaves out: templating (the engine's, per host) and inventory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -33,9 +33,11 @@ pub use words::split as split_words;
 struct Loader {
     errors: Vec<Error>,
     /// Task files being read, to notice one that includes itself.
-    open: Vec<std::path::PathBuf>,
+    open: Vec<PathBuf>,
     /// Roles that were imported: their variables are visible in the whole play.
     roles: Vec<Arc<Role>>,
+    /// Roles that run once, each with how it was listed.
+    seen: Vec<(PathBuf, Value)>,
     /// Handlers that roles brought in.
     handlers: Vec<Arc<Task>>,
 }
@@ -72,12 +74,13 @@ pub fn load_tasks(path: &Path, around: &Around) -> Result<Vec<Item>> {
     loader.finish(items)
 }
 
-/// A role, for `include_role`.
-pub fn load_role(name: &str, parts: &Parts, around: &Around) -> Result<LoadedRole> {
-    let mut loader = Loader::default();
+/// A role, for `include_role`. `seen` are the roles that ran already and run once; those that run now are added.
+pub fn load_role(name: &str, parts: &Parts, around: &Around, seen: &mut Vec<(PathBuf, Value)>) -> Result<LoadedRole> {
+    let mut loader = Loader { seen: std::mem::take(seen), ..Loader::default() };
     let place = crate::error::Place::file(around.dir.clone());
     let loaded = loader.role(name, parts, around, &place);
     let handlers = std::mem::take(&mut loader.handlers);
+    *seen = std::mem::take(&mut loader.seen);
     match loaded {
         Some((role, tasks)) => loader.finish(LoadedRole { role, tasks, handlers }),
         None => match Error::all(loader.errors) {

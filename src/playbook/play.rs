@@ -95,22 +95,23 @@ impl Loader {
         let vars = around.vars.pop().unwrap_or_default();
         let outer = std::mem::take(&mut self.roles);
         let outer_handlers = std::mem::take(&mut self.handlers);
+        let outer_seen = std::mem::take(&mut self.seen);
 
-        let mut part =
-            |key: &str| node.get(key).map(|node| self.items(node, &around, &format!("`{key}`"))).unwrap_or_default();
-        let (pre_tasks, post_tasks) = (part("pre_tasks"), part("post_tasks"));
-        let own_tasks = part("tasks");
-        let mut tasks = match node.get("roles") {
-            Some(roles) => self.role_list(roles, &around, &mut Vec::new()),
-            None => Vec::new(),
+        let part = |loader: &mut Loader, key: &str| {
+            node.get(key).map(|node| loader.items(node, &around, &format!("`{key}`"))).unwrap_or_default()
         };
-        tasks.extend(own_tasks);
+        // in the order in which they run: a role that another one needs runs once
+        let pre_tasks = part(self, "pre_tasks");
+        let mut tasks = node.get("roles").map(|roles| self.role_list(roles, &around)).unwrap_or_default();
+        tasks.extend(part(self, "tasks"));
+        let post_tasks = part(self, "post_tasks");
         if let Some(handlers) = node.get("handlers") {
             let items = self.items(handlers, &around, "`handlers`");
             self.add_handlers(items);
         }
         let roles = std::mem::replace(&mut self.roles, outer);
         let handlers = std::mem::replace(&mut self.handlers, outer_handlers);
+        let seen = std::mem::replace(&mut self.seen, outer_seen);
 
         let hosts_value = match self.value(hosts) {
             Value::Array(patterns) => {
@@ -136,6 +137,7 @@ impl Loader {
             vars_files,
             vars_prompt: self.prompts(node),
             roles,
+            seen,
             pre_tasks,
             tasks,
             post_tasks,

@@ -26,7 +26,7 @@ pub struct Parts {
 
 impl Loader {
     /// The `roles:` of a play, or the dependencies of a role. A role that is listed twice in the same way runs once.
-    pub(super) fn role_list(&mut self, node: &Node, around: &Around, seen: &mut Vec<(PathBuf, Value)>) -> Vec<Item> {
+    pub(super) fn role_list(&mut self, node: &Node, around: &Around) -> Vec<Item> {
         let mut items = Vec::new();
         if !matches!(node.kind, Kind::List(_) | Kind::Null) {
             self.mistake(node, format!("`roles` must be a list, not {}", node.describe()));
@@ -37,11 +37,11 @@ impl Loader {
             let meta = self.role_file(&path, "meta", None).and_then(|file| self.document(&file));
             let allowed = meta.as_ref().and_then(|meta| meta.get("allow_duplicates"));
             let allowed = allowed.is_some_and(|node| matches!(node.kind, Kind::Bool(true)));
-            if !allowed && seen.contains(&(path.clone(), identity.clone())) {
+            if !allowed && self.seen.contains(&(path.clone(), identity.clone())) {
                 continue;
             }
-            seen.push((path, identity));
-            if let Some((_, tasks)) = self.role_with(&name, &Parts::default(), &around, &entry.place, seen) {
+            self.seen.push((path, identity));
+            if let Some((_, tasks)) = self.role(&name, &Parts::default(), &around, &entry.place) {
                 items.extend(tasks);
             }
         }
@@ -91,17 +91,6 @@ impl Loader {
         around: &Around,
         place: &Place,
     ) -> Option<(Arc<Role>, Vec<Item>)> {
-        self.role_with(name, parts, around, place, &mut Vec::new())
-    }
-
-    fn role_with(
-        &mut self,
-        name: &str,
-        parts: &Parts,
-        around: &Around,
-        place: &Place,
-        seen: &mut Vec<(PathBuf, Value)>,
-    ) -> Option<(Arc<Role>, Vec<Item>)> {
         let path = self.role_path(name, around, place)?;
         if self.open.contains(&path) && parts.tasks.is_none() {
             self.errors.push(Error::at(place, format!("role `{name}` brings itself in")));
@@ -129,7 +118,7 @@ impl Loader {
         if let Some(meta) = self.role_file(&path, "meta", None).and_then(|file| self.document(&file))
             && let Some(dependencies) = meta.get("dependencies")
         {
-            items.extend(self.role_list(dependencies, &around, seen));
+            items.extend(self.role_list(dependencies, &around));
         }
         match (self.role_file(&path, "tasks", parts.tasks.as_deref()), &parts.tasks) {
             (Some(file), _) => items.extend(self.task_file(&file, &around)),

@@ -190,7 +190,7 @@ impl Loader {
         if let Some(limit) = node.get("async") {
             keywords.timeout = Some(self.value(limit));
         }
-        if let Some(poll) = node.get("poll").filter(|poll| poll.to_value() == Value::from(0)) {
+        if let Some(poll) = node.get("poll").filter(|poll| poll.to_value() == 0) {
             self.errors.push(
                 Error::at(&poll.place, "`poll: 0` is not supported: tasks are not left running in the background")
                     .hint("leave `poll` out, or start the program as a service"),
@@ -547,6 +547,7 @@ impl Loader {
         let name = |key: &str| task.action.args.get(key).and_then(Value::as_str).filter(|name| !name.contains("{{"));
         let roles = self.roles.len();
         let handlers = self.handlers.len();
+        let seen = self.seen.len();
         match task.action.kind {
             ActionKind::Control(Control::IncludeTasks) => {
                 if let Some(path) = name("file").and_then(|file| find_file(around, "tasks", file).ok()) {
@@ -569,6 +570,7 @@ impl Loader {
         }
         self.roles.truncate(roles);
         self.handlers.truncate(handlers);
+        self.seen.truncate(seen);
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Play {
     pub vars_prompt: Vec<Prompt>,
     /// Roles of the `roles:` list and imported ones; their variables are visible in the whole play.
     pub roles: Vec<Arc<Role>>,
+    /// Roles that are in the play already, each with how it was listed: they run once.
+    pub seen: Vec<(PathBuf, Value)>,
     pub pre_tasks: Vec<Item>,
     /// Roles first, then `tasks`.
     pub tasks: Vec<Item>,
