@@ -81,7 +81,7 @@ fn keep_going() -> Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(trouble)?;
     let guard = runtime.enter();
     for kind in [SignalKind::interrupt(), SignalKind::quit(), SignalKind::hangup(), SignalKind::terminate()] {
-        signal(kind).map_err(trouble)?;
+        drop(signal(kind).map_err(trouble)?);
     }
     drop(guard);
     Ok(runtime)
