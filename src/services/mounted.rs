@@ -17,7 +17,9 @@ pub(super) fn label(stack: &mut Value, root: &str, files: &[Value]) {
         let sources: Vec<String> = sources(service, root).collect();
         let uses = |file: &&Value| {
             let dest = file.get("dest").and_then(Value::as_str).unwrap_or_default();
-            sources.iter().any(|source| dest == source || dest.starts_with(&format!("{}/", source.trim_end_matches('/'))))
+            sources
+                .iter()
+                .any(|source| dest == source || dest.starts_with(&format!("{}/", source.trim_end_matches('/'))))
         };
         let mut hash = Sha256::new();
         let mut any = false;
@@ -89,7 +91,8 @@ mod tests {
         ] {
             assert_eq!(labels(json!({"volumes": [volume]}), "1")[LABEL], digest, "{volume}");
         }
-        for volume in [json!("/srv/x/conf/a.conf.bak:/x"), json!("data:/srv/x/conf"), json!("/srv/x/con:/x"), json!(5)] {
+        for volume in [json!("/srv/x/conf/a.conf.bak:/x"), json!("data:/srv/x/conf"), json!("/srv/x/con:/x"), json!(5)]
+        {
             assert_eq!(labels(json!({"volumes": [volume]}), "1"), Value::Null, "{volume}");
         }
         assert_eq!(labels(json!({}), "1"), Value::Null);

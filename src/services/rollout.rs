@@ -1,7 +1,6 @@
 //! A fleet's selection, resolved and rendered completely before the first connection: whatever is missing or wrong
 //! on any host is said at once, and nothing has been touched.
 
-
 use indexmap::IndexMap;
 use serde_json::Value;
 

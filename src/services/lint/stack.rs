@@ -18,7 +18,8 @@ pub(super) fn findings(package: &Package, runtime: &str, stack: &Value, findings
     let names: Vec<&str> = services.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
     let manifest = &package.manifest;
     let jobs = manifest.jobs.iter().map(|job| (format!("job `{}`", job.name), &job.service));
-    let databases = manifest.databases.iter().filter_map(|d| Some((format!("database `{}`", d.engine), d.service.as_ref()?)));
+    let databases =
+        manifest.databases.iter().filter_map(|d| Some((format!("database `{}`", d.engine), d.service.as_ref()?)));
     for (who, wanted) in jobs.chain(databases).filter(|(_, wanted)| !names.contains(&wanted.as_str())) {
         say(
             format!("{runtime}: {who} is for the service `{wanted}`, which the stack does not have"),
@@ -31,13 +32,17 @@ pub(super) fn findings(package: &Package, runtime: &str, stack: &Value, findings
     let wanted: BTreeSet<String> = texts.iter().flat_map(|text| interpolated(text)).collect();
     for name in wanted.iter().filter(|name| !known.contains(name)) {
         say(
-            format!("{runtime}: the stack takes `${{{name}}}` from the environment, but the package has no setting `{name}`"),
+            format!(
+                "{runtime}: the stack takes `${{{name}}}` from the environment, but the package has no setting `{name}`"
+            ),
             "declare it in the manifest or in .env.example; a dollar sign of its own is written $$",
         );
     }
     for key in secret_names(package).filter(|key| texts.iter().any(|text| text.contains(&sample_secret(key)))) {
         say(
-            format!("{runtime}: the secret `{key}` is rendered into the stack, where everybody on the host can read it"),
+            format!(
+                "{runtime}: the secret `{key}` is rendered into the stack, where everybody on the host can read it"
+            ),
             &format!("write \"${{{key}}}\" in `environment` instead of {{{{ {key} }}}}"),
         );
     }
