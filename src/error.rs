@@ -3,6 +3,7 @@
 //! A host's failure is never an [`Error`]; it is an [`Outcome`](crate::event::Outcome). An `Error` means *we* could
 //! not run, and ends in exit code 2.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -106,7 +107,7 @@ impl fmt::Display for Error {
         }
         f.write_str(&self.text)?;
         if let (Some(line), Some(place)) = (&self.source_line, &self.place) {
-            write!(f, "\n  {:>4} | {}", place.line, line.trim_end())?;
+            write!(f, "\n  {:>4} | {}", place.line, without_secret(line.trim_end()))?;
         }
         if let Some(hint) = &self.hint {
             write!(f, "\n       hint: {hint}")?;
@@ -119,6 +120,17 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// A line of the operator's as it may be shown: behind a name that sounds secret stands no value.
+fn without_secret(line: &str) -> Cow<'_, str> {
+    let Some((name, value)) = line.split_once([':', '=']) else { return Cow::Borrowed(line) };
+    let sounds = name.to_lowercase();
+    let secret = ["password", "passwd", "passphrase", "secret", "token", "api_key", "apikey", "_pass"];
+    match secret.iter().any(|word| sounds.contains(word)) && !value.trim().is_empty() {
+        true => Cow::Owned(format!("{}{} ********", name, &line[name.len()..=name.len()])),
+        false => Cow::Borrowed(line),
+    }
+}
 
 /// The candidate that differs from `word` by a typing slip (at most a third of its letters), if there is one.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -160,6 +172,14 @@ mod tests {
         assert_eq!(nearest("pakages", ["state", "packages", "name"]), Some("packages"));
         assert_eq!(nearest("wbe1", ["web", "web1"]), Some("web1"));
         assert_eq!(nearest("zebra", ["state", "packages", "name"]), None);
+    }
+
+    #[test]
+    fn a_quoted_line_shows_no_secret() {
+        assert_eq!(without_secret("  ansible_become_password: \"hunter2"), "  ansible_become_password: ********");
+        assert_eq!(without_secret("DB_PASSWORD=hunter2"), "DB_PASSWORD= ********");
+        assert_eq!(without_secret("  domain: a:b"), "  domain: a:b");
+        assert_eq!(without_secret("secrets:"), "secrets:");
     }
 
     #[test]

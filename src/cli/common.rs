@@ -106,16 +106,28 @@ fn extra_vars(words: &[String]) -> Result<Object> {
         if let Some(file) = trimmed.strip_prefix('@') {
             vars.extend(mapping(&yaml::load(Path::new(file))?)?);
         } else if trimmed.starts_with(['{', '[']) {
-            let documents = yaml::parse(trimmed, Path::new("-e"))?;
+            // its source line is what was typed, maybe with a password in it
+            let documents = yaml::parse(trimmed, Path::new("-e")).map_err(|error| {
+                Error { source_line: None, ..error }.hint("write -e '{key: value}' or -e @file.yml")
+            })?;
             for document in &documents {
                 vars.extend(mapping(document)?);
             }
         } else {
-            let pairs = shlex::split(trimmed).ok_or_else(|| Error::new(format!("-e {trimmed}: unbalanced quotes")))?;
+            let first = trimmed.split_once('=').map(|(key, _)| format!("{key}=…"));
+            let shown = first.as_deref().unwrap_or(trimmed);
+            let pairs = shlex::split(trimmed).ok_or_else(|| {
+                Error::new(format!("-e {shown}: a quote is opened and not closed"))
+                    .hint("a value with quotes in it is best given as -e '{\"key\": \"value\"}' or -e @file.yml")
+            })?;
             for pair in pairs {
-                let (key, value) = pair.split_once('=').ok_or_else(|| {
-                    Error::new(format!("-e {pair}: neither key=value nor a mapping"))
-                        .hint("write -e key=value, -e '{key: value}' or -e @file.yml")
+                // a word without `=` behind a pair is the rest of that pair's value, and may be secret
+                let (key, value) = pair.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
+                    let hint = match &first {
+                        None => "write -e key=value, -e '{key: value}' or -e @file.yml",
+                        Some(_) => "put a value with spaces in quotes of its own: -e 'key=\"two words\"'",
+                    };
+                    Error::new(format!("-e {shown}: neither key=value nor a mapping")).hint(hint)
                 })?;
                 vars.insert(key.to_owned(), Value::from(value));
             }

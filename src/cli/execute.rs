@@ -1,6 +1,7 @@
 //! Runs a job with its reporters, listens for Ctrl-C, closes with the summary.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use clap::Args;
 use tokio::sync::mpsc;
@@ -12,8 +13,9 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::plan::Secret;
 use crate::playbook::Play;
-use crate::report::{Desk, Reporter, journal, json, plain, progress, summary};
+use crate::report::{Desk, Reporter, journal, json, plain, progress, style, summary};
 use crate::services::Rollout;
+use crate::services::settings::recipients;
 
 /// How to run, whatever is run.
 #[derive(Args, Clone)]
@@ -50,7 +52,8 @@ pub struct RunFlags {
     pub window: usize,
 }
 
-/// Runs plays on hosts and gives the exit code.
+/// Runs plays on hosts and gives the exit code. Secrets that were made for the services are stored once everything
+/// that can be wrong beforehand has been looked at, and before any host gets them.
 pub async fn execute(
     fleet: &Fleet,
     flags: &RunFlags,
@@ -64,12 +67,13 @@ pub async fn execute(
     }
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let run = journal::new_run_id();
+    let services = services.map(Arc::new);
     let job = Job {
         run: run.clone(),
         plays,
         inventory: fleet.inventory.clone(),
         redactor: fleet.redactor.clone(),
-        services: services.map(|rollout| std::sync::Arc::new(rollout) as _),
+        services: services.clone().map(|rollout| rollout as _),
         extra_vars: fleet.extra_vars.clone(),
         limit,
         check: flags.check,
@@ -82,7 +86,12 @@ pub async fn execute(
         become_password,
         window: flags.window,
     };
-    let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(journal::Journal::create(&fleet.runs, &run)?)];
+    engine::verify(&job)?;
+    let journal = journal::Journal::create(&fleet.runs, &run)?;
+    if let Some(rollout) = services.filter(|_| !flags.check) {
+        store_secrets(fleet, &rollout).inspect_err(|_| journal::discard(&fleet.runs, &run))?;
+    }
+    let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(journal)];
     if flags.json {
         reporters.push(Box::new(json::Json));
     } else if std::io::stderr().is_terminal() && std::env::var_os("CI").is_none() {
@@ -96,11 +105,23 @@ pub async fn execute(
     let outcome = drive(job, cancel, |event| desk.event(&event)).await;
     let tally = desk.finish();
     listening.abort();
-    let outcome = outcome?;
+    let outcome = outcome.inspect_err(|_| journal::discard(&fleet.runs, &run))?;
     for line in summary::lines(&tally) {
         if flags.json { eprintln!("{line}") } else { println!("{line}") }
     }
     Ok(u8::try_from(outcome.exit_code).unwrap_or(1))
+}
+
+fn store_secrets(fleet: &Fleet, rollout: &Rollout) -> Result<()> {
+    for file in rollout.store_secrets(&fleet.inventory, &fleet.identities)? {
+        eprintln!("{}", style::dim(&format!("secrets of {file} generated and stored")));
+    }
+    Ok(())
+}
+
+/// Secrets that are going to be made need readers; said before anybody is asked to confirm.
+pub(super) fn readers_are_known(fleet: &Fleet, rollout: &Rollout) -> Result<()> {
+    if rollout.generates() { recipients(&fleet.inventory).map(drop) } else { Ok(()) }
 }
 
 /// Runs a job and hands every event of it on, to the last one.

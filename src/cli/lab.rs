@@ -29,6 +29,9 @@ pub struct Flags {
 #[derive(Subcommand)]
 enum Verb {
     /// Start hosts, or complete what is there
+    #[command(after_help = "Examples:
+  provision lab up
+  provision lab up a b c --images tests/images")]
     Up {
         /// Their names [default: clienteA clienteB]
         names: Vec<String>,
@@ -37,16 +40,26 @@ enum Verb {
         images: Option<PathBuf>,
     },
     /// What runs
+    #[command(after_help = "Example:\n  provision lab status")]
     Status,
     /// Log in to a host, or run a command there
+    #[command(after_help = "Examples:
+  provision lab ssh clienteA
+  provision lab ssh clienteA docker ps")]
     Ssh {
+        /// The host
         name: String,
+        /// What to run there; nothing: a shell
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
     /// Put images of this machine's Docker into the lab's registry
+    #[command(after_help = "Example:\n  provision lab push traefik:v3.7.9")]
     Push { images: Vec<String> },
     /// Remove the hosts
+    #[command(after_help = "Examples:
+  provision lab down
+  provision lab down --all")]
     Down {
         /// Also the registry's images, the host image and the cached system
         #[arg(long)]

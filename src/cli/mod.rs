@@ -3,12 +3,13 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::Result;
 use crate::report::style;
 
 mod common;
+mod edit;
 mod execute;
 mod explain;
 mod history;
@@ -83,16 +84,23 @@ struct Completions {
     shell: clap_complete::Shell,
 }
 
+/// All flags and verbs. What a verb with sub-verbs takes may also stand behind the sub-verb.
+pub fn command() -> Command {
+    ["inventory", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
+        command.mut_subcommand(verb, |verb| verb.mut_args(|arg| arg.global(true)))
+    })
+}
+
 /// Parses the command line, runs it, and says how it ended.
 pub fn main() -> ExitCode {
     // lower the umask's guard before anything is written: journals and secrets are for this user alone
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     start_logging();
     match dispatch(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("{} {error}", style::red("error:"));
+            eprintln!("{} {}", style::red("error:"), common::redactor().text(&error.to_string()));
             ExitCode::from(USAGE)
         }
     }
@@ -101,7 +109,7 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<u8> {
     match cli.verb {
         None if cli.rollout.is_empty() => {
-            Cli::command().print_help().map_err(|error| crate::error::Error::new(error.to_string()))?;
+            command().print_help().map_err(|error| crate::error::Error::new(error.to_string()))?;
             Ok(0)
         }
         None => block_on(rollout::main(cli.rollout)),
@@ -114,7 +122,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Secrets(flags)) => secrets::main(flags),
         Some(Verb::Lab(flags)) => block_on(lab::main(flags)),
         Some(Verb::Completions(flags)) => {
-            clap_complete::generate(flags.shell, &mut Cli::command(), "provision", &mut std::io::stdout());
+            clap_complete::generate(flags.shell, &mut command(), "provision", &mut std::io::stdout());
             Ok(0)
         }
     }

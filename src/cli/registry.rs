@@ -25,21 +25,32 @@ pub struct Flags {
 #[derive(Subcommand)]
 enum Verb {
     /// All packages
+    #[command(after_help = "Example:\n  provision registry list --registry ../more-packages")]
     List {
         /// Only this category
         #[arg(long)]
         category: Option<String>,
     },
     /// One package: settings, secrets, dependencies
-    Show { service: String },
+    #[command(after_help = "Example:\n  provision registry show hub")]
+    Show {
+        /// Its id or an alias
+        service: String,
+    },
     /// Mistakes and dangers in packages
+    #[command(after_help = "Examples:
+  provision registry lint
+  provision registry lint hub chat")]
     Lint {
         /// Packages; none: all
         services: Vec<String>,
     },
     /// The compose file for a host
+    #[command(after_help = "Example:\n  provision registry render hub --host clienteA")]
     Render {
+        /// Its id or an alias
         service: String,
+        /// Clients
         #[arg(long, value_name = "PATTERN")]
         host: String,
     },

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::common::{FleetFlags, confirm};
-use super::execute::{RunFlags, execute};
+use super::execute::{RunFlags, execute, readers_are_known};
 use crate::error::{Error, Result};
-use crate::playbook::{self, ActionKind, Control, Item, Play};
+use crate::playbook::{self, ActionKind, Around, Control, Item, Play};
 use crate::report::style;
 use crate::services::{Rollout, Selection, settings::Sources};
 use crate::shipped;
@@ -73,15 +73,13 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let playbook = shipped::locate(Path::new("."), "playbooks/rollout.yml")
         .ok_or_else(|| Error::new("the playbook playbooks/rollout.yml is missing"))?;
     let plays = playbook::load(&playbook)?;
+    if !flags.run.check {
+        readers_are_known(&fleet, &rollout)?;
+    }
     overview(&rollout);
     if !flags.run.check && !flags.yes && !confirm("¿Continuar?")? {
         eprintln!("nothing was touched");
         return Ok(0);
-    }
-    if !flags.run.check {
-        for file in rollout.store_secrets(&fleet.inventory, &fleet.identities)? {
-            eprintln!("{}", style::dim(&format!("secrets of {file} generated and stored")));
-        }
     }
     let mut run = flags.run.clone();
     if flags.no_bootstrap {
@@ -122,8 +120,13 @@ pub(super) fn needs_services(plays: &[Play]) -> bool {
     })
 }
 
-/// The playbook that deploys one service.
+/// The playbook that deploys one service. It and what it includes are read here, so that a mistake in an operator's
+/// own ones is said before a host is touched.
 pub(super) fn tasks_file() -> Result<PathBuf> {
-    shipped::locate(Path::new("."), "playbooks/services/deploy.yml")
-        .ok_or_else(|| Error::new("the playbook playbooks/services/deploy.yml is missing"))
+    let path = shipped::locate(Path::new("."), "playbooks/services/deploy.yml")
+        .ok_or_else(|| Error::new("the playbook playbooks/services/deploy.yml is missing"))?;
+    let dir = path.parent().map(Path::to_owned).unwrap_or_default();
+    let around = Around { play_dir: dir.clone(), dir, ..Around::default() };
+    playbook::load_tasks(&path, &around)?;
+    Ok(path)
 }

@@ -47,10 +47,5 @@ pub async fn main(flags: Flags) -> Result<u8> {
         Rollout::prepare(&sources, &hosts, &selection, super::rollout::tasks_file()?)
     });
     let rollout = rollout.transpose()?;
-    if let Some(rollout) = &rollout
-        && !flags.run.check
-    {
-        rollout.store_secrets(&fleet.inventory, &fleet.identities)?;
-    }
     execute(&fleet, &flags.run, plays, limit, rollout).await
 }

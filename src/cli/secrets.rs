@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use indexmap::IndexMap;
 
 use super::common::{Fleet, FleetFlags};
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::plan::Secret;
 use crate::report::style::table;
 use crate::secrets::{EnvFile, SecretKind, generate};
@@ -20,6 +22,7 @@ use crate::services::settings::{env_path, recipients};
   provision secrets list --host clienteA                   names, no values
   printf %s \"$KEY\" | provision secrets set agent/OPENAI_API_KEY --host clienteA
   provision secrets get hub/ADMIN_PASSWORD --host clienteA
+  provision secrets edit hub --host clienteA               all of them in $EDITOR
   provision secrets generate hub/DB_PASSWORD --host clienteA
 
 Files: inventory/vps_data/<host>/<service>.env.age; `global` is for all services of a host.")]
@@ -33,38 +36,65 @@ pub struct Flags {
 #[derive(Subcommand)]
 enum Verb {
     /// Write .age-recipients beside the inventory
+    #[command(after_help = "Examples:
+  provision secrets init                          your own key: --identity, $PROVISION_IDENTITY, or your SSH key
+  provision secrets init 'ssh-ed25519 AAAA…' age1…")]
     Init {
         /// Public keys (age1…, ssh-ed25519 …); none: the one of your own identity
         recipients: Vec<String>,
     },
     /// Names of stored settings
+    #[command(after_help = "Example:\n  provision secrets list --host clienteA")]
     List {
+        /// Clients
         #[arg(long, value_name = "PATTERN", default_value = "all")]
         host: String,
     },
     /// Show one value
+    #[command(after_help = "Example:\n  provision secrets get hub/ADMIN_PASSWORD --host clienteA")]
     Get {
         /// service/KEY
         name: String,
+        /// Clients
         #[arg(long, value_name = "PATTERN")]
         host: String,
     },
     /// Store a value, from a prompt or standard input
+    #[command(after_help = "Examples:
+  provision secrets set agent/OPENAI_API_KEY --host clienteA
+  printf %s \"$KEY\" | provision secrets set global/SMTP_PASSWORD --host clientes")]
     Set {
         /// service/KEY
         name: String,
+        /// Clients
         #[arg(long, value_name = "PATTERN")]
         host: String,
     },
+    /// Change one client's settings of a service in $EDITOR
+    #[command(after_help = "Examples:
+  provision secrets edit hub --host clienteA
+  EDITOR=nano provision secrets edit global --host clienteA")]
+    Edit {
+        /// A service, or `global`
+        service: String,
+        /// One client
+        #[arg(long, value_name = "HOST")]
+        host: String,
+    },
     /// Store a new random value
+    #[command(after_help = "Examples:
+  provision secrets generate hub/DB_PASSWORD --host clienteA
+  provision secrets generate hub/ADMIN_PASSWORD --kind password --length 20 --force --host clienteA")]
     Generate {
         /// service/KEY
         name: String,
+        /// Clients
         #[arg(long, value_name = "PATTERN")]
         host: String,
         /// hex, base64, base64url, alnum, password, uuid
         #[arg(long, default_value = "base64url")]
         kind: String,
+        /// Bytes for hex and base64, characters for the others
         #[arg(long, default_value_t = 32)]
         length: usize,
         /// Replace a value that is there
@@ -72,9 +102,11 @@ enum Verb {
         force: bool,
     },
     /// Forget a value
+    #[command(after_help = "Example:\n  provision secrets remove hub/OLD_KEY --host clienteA")]
     Remove {
         /// service/KEY
         name: String,
+        /// Clients
         #[arg(long, value_name = "PATTERN")]
         host: String,
     },
@@ -90,6 +122,7 @@ pub fn main(flags: Flags) -> Result<u8> {
             let value = read_value(&name)?;
             change(&fleet, &name, &host, |file, key| file.set(key, value.clone()).map(|()| "stored"))
         }
+        Verb::Edit { service, host } => edit(&fleet, &service, &host),
         Verb::Generate { name, host, kind, length, force } => {
             let kind: SecretKind = kind.parse()?;
             change(&fleet, &name, &host, |file, key| {
@@ -111,10 +144,10 @@ fn init(fleet: &Fleet, given: Vec<String>) -> Result<u8> {
         println!("{} is there", path.display());
         return Ok(0);
     }
-    let keys = if given.is_empty() { own_public_keys() } else { given };
+    let keys = if given.is_empty() { own_public_keys(fleet) } else { given };
     if keys.is_empty() {
         return Err(Error::new("there is no public key to encrypt to")
-            .hint("make an SSH key (ssh-keygen -t ed25519), or name recipients: provision secrets init age1…"));
+            .hint("make an SSH key (ssh-keygen -t ed25519), give --identity FILE, or name recipients: provision secrets init age1…"));
     }
     let before = std::fs::read_to_string(&path).unwrap_or_default();
     let mut text = if before.is_empty() {
@@ -131,13 +164,19 @@ fn init(fleet: &Fleet, given: Vec<String>) -> Result<u8> {
     file.write_all(text.as_bytes()).map_err(trouble)?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     file.as_file().set_permissions(mode).map_err(trouble)?;
+    // looked at before it counts; a mistake is in the file that it would have become
+    let there = |place: Place| Place { file: Arc::from(path.as_path()), ..place };
+    crate::secrets::Recipients::load(file.path()).map_err(|error| Error { place: error.place.map(there), ..error })?;
     file.persist(&path).map_err(|error| trouble(error.error))?;
-    crate::secrets::Recipients::load(&path)?;
     println!("wrote {}", path.display());
     Ok(0)
 }
 
-fn own_public_keys() -> Vec<String> {
+/// Of the identity at work, else of an SSH key whose private half is elsewhere (an agent, a token).
+fn own_public_keys(fleet: &Fleet) -> Vec<String> {
+    if !fleet.identities.own_recipients().is_empty() {
+        return fleet.identities.own_recipients().to_vec();
+    }
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let read = |name: &str| std::fs::read_to_string(home.join(".ssh").join(name)).ok();
     let key = ["id_ed25519.pub", "id_rsa.pub"].into_iter().find_map(read);
@@ -162,6 +201,7 @@ fn list(fleet: &Fleet, pattern: &str) -> Result<u8> {
 
 fn get(fleet: &Fleet, name: &str, pattern: &str) -> Result<u8> {
     let (service, key) = split(name)?;
+    let service = service_id(fleet, service)?;
     let hosts = fleet.select(pattern)?;
     for host in &hosts {
         let file = EnvFile::load(&env_path(&fleet.inventory, host, service), &fleet.identities)?;
@@ -183,20 +223,56 @@ fn change(
     edit: impl Fn(&mut EnvFile, &str) -> Result<&'static str>,
 ) -> Result<u8> {
     let (service, key) = split(name)?;
-    if service != "global" {
-        fleet.catalogue.get(service)?;
-    }
+    let service = service_id(fleet, service)?;
     let recipients = recipients(&fleet.inventory)?;
     for host in fleet.select(pattern)? {
         let path = env_path(&fleet.inventory, &host, service);
         let mut file = EnvFile::load(&path, &fleet.identities)?;
         let what = edit(&mut file, key)?;
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|error| Error::new(format!("cannot create `{}`: {error}", folder.display())))?;
-        }
         file.save(&path, &recipients)?;
         println!("{host} {name} {what}");
+    }
+    Ok(0)
+}
+
+/// The service's id, which is also the name of its file; `global` is for all of them.
+fn service_id<'a>(fleet: &'a Fleet, service: &'a str) -> Result<&'a str> {
+    match service {
+        "global" => Ok(service),
+        other => fleet.catalogue.get(other).map(|package| package.id.as_str()),
+    }
+}
+
+/// One client's file in the editor; only what was changed is encrypted anew.
+fn edit(fleet: &Fleet, service: &str, pattern: &str) -> Result<u8> {
+    let service = service_id(fleet, service)?;
+    let hosts = fleet.select(pattern)?;
+    let [host] = hosts.as_slice() else {
+        return Err(Error::new(format!("`{pattern}` are {} hosts, and one is edited at a time", hosts.len()))
+            .hint("`provision secrets set service/KEY --host …` sets one key on many"));
+    };
+    let recipients = recipients(&fleet.inventory)?;
+    let path = env_path(&fleet.inventory, host, service);
+    let mut file = EnvFile::load(&path, &fleet.identities)?;
+    let before: IndexMap<String, Secret> = file.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
+    let after = super::edit::edit(&format!("Settings of {service} on {host}"), &before)?;
+    let mut changes = Vec::new();
+    for key in before.keys().filter(|key| !after.contains_key(*key)) {
+        file.remove(key);
+        changes.push(format!("{host} {service}/{key} removed"));
+    }
+    for (key, value) in &after {
+        match before.get(key) {
+            Some(old) if old == value => continue,
+            Some(_) => changes.push(format!("{host} {service}/{key} changed")),
+            None => changes.push(format!("{host} {service}/{key} added")),
+        }
+        file.set(key, value.clone())?;
+    }
+    file.save(&path, &recipients)?;
+    match changes.is_empty() {
+        true => println!("{host} {service}: nothing was changed"),
+        false => changes.iter().for_each(|change| println!("{change}")),
     }
     Ok(0)
 }

@@ -80,6 +80,11 @@ pub struct Summary {
     pub took_ms: u64,
 }
 
+/// Everything about a job that can be wrong before a host is asked: patterns of plays, variables to be given.
+pub fn verify(job: &Job) -> Result<()> {
+    run::verify(job)
+}
+
 /// Runs a job. `Err` only if nothing was touched.
 pub async fn run(job: Job, events: UnboundedSender<Event>, cancel: CancellationToken) -> Result<Summary> {
     run::run(job, events, cancel).await

@@ -20,6 +20,8 @@ pub const ARGS: &[&str] = &["url", "status", "contains", "timeout", "address", "
 
 /// At most this much of a body is looked at.
 const BODY_LIMIT: u64 = 1 << 20;
+/// A name without an address is given up after this: it is a missing DNS record, not a service that starts.
+const NO_ADDRESS: Duration = Duration::from_secs(10);
 /// One attempt; a slow first answer counts as "not yet".
 const ATTEMPT: Duration = Duration::from_secs(20);
 
@@ -76,8 +78,9 @@ pub async fn check(
             }
             Err(problem) => problem,
         };
-        if begin.elapsed() >= Duration::from_secs(check.timeout) {
-            return Err(Failure::new(format!("{} {} after {} s", check.url, problem.text, check.timeout))
+        let patience = Duration::from_secs(check.timeout).min(problem.patience);
+        if begin.elapsed() >= patience {
+            return Err(Failure::new(format!("{} {} after {} s", check.url, problem.text, patience.as_secs()))
                 .hint(problem.hint)
                 .with("url", check.url)
                 .with("status", problem.status.map_or(Value::Null, Value::from))
@@ -96,6 +99,8 @@ struct Problem {
     text: String,
     hint: String,
     status: Option<u16>,
+    /// Waiting longer than this will not help.
+    patience: Duration,
 }
 
 impl UrlCheck {
@@ -125,6 +130,7 @@ impl UrlCheck {
                 text: format!("answers {status} instead of {wanted}"),
                 hint: hint.to_owned(),
                 status: Some(status),
+                patience: Duration::MAX,
             });
         }
         let Some(wanted) = &self.contains else { return Ok(status) };
@@ -141,13 +147,22 @@ impl UrlCheck {
             text: format!("answers {status}, but without `{wanted}` in the body"),
             hint: "something else may be answering under this name".to_owned(),
             status: Some(status),
+            patience: Duration::MAX,
         })
     }
 }
 
 fn connection_problem(error: &ureq::Error) -> Problem {
+    if no_address(error) {
+        return Problem {
+            text: "has no address".to_owned(),
+            hint: "create the DNS record of this name; until it is there, `url_check_address` of the host says where to ask"
+                .to_owned(),
+            status: None,
+            patience: NO_ADDRESS,
+        };
+    }
     let (text, hint) = match error {
-        ureq::Error::HostNotFound => ("has no address", "create the DNS record of this name"),
         ureq::Error::Timeout(_) => ("does not answer in time", "is the firewall open for 80 and 443?"),
         ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => {
             ("refuses the connection", "is the proxy running, and does the name point at this server?")
@@ -155,7 +170,16 @@ fn connection_problem(error: &ureq::Error) -> Problem {
         _ => ("", "look at the proxy's log"),
     };
     let text = if text.is_empty() { format!("cannot be asked: {error}") } else { text.to_owned() };
-    Problem { text, hint: hint.to_owned(), status: None }
+    Problem { text, hint: hint.to_owned(), status: None, patience: Duration::MAX }
+}
+
+/// The resolver's failures have no kind of their own, only a text.
+fn no_address(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::HostNotFound => true,
+        ureq::Error::Io(io) => io.to_string().starts_with("failed to lookup address"),
+        _ => false,
+    }
 }
 
 /// Resolves names the ordinary way, or every name to one address.
@@ -219,6 +243,16 @@ mod tests {
         ]);
         let found = ask(port, serde_json::json!({"contains": "pong"})).await.unwrap();
         assert_eq!(found.values["status"], 200);
+    }
+
+    #[tokio::test]
+    async fn a_name_without_an_address_is_given_up_soon() {
+        let args = serde_json::json!({"url": "http://no-such-name.invalid/", "timeout": 600});
+        let begin = Instant::now();
+        let failure = check(args.as_object().unwrap().clone(), &CancellationToken::new(), |_| ()).await.unwrap_err();
+        assert!(failure.msg.contains("has no address after 10 s"), "{}", failure.msg);
+        assert!(failure.hint.unwrap().contains("DNS record"));
+        assert!(begin.elapsed() < Duration::from_secs(60));
     }
 
     #[tokio::test]

@@ -80,6 +80,7 @@ impl Run {
         Claim {
             dir: dir.unwrap_or_else(|| super::lock::DIR.to_owned()),
             owner: self.owner.clone(),
+            process: std::process::id(),
             run: self.id.clone(),
             since: self.since.clone(),
         }
@@ -200,6 +201,11 @@ pub(super) async fn run(
         }
     }
     Ok(finish(&run, taking_part, begin).await)
+}
+
+/// What [`run`] would complain about before it touches anything.
+pub(super) fn verify(job: &Job) -> Result<()> {
+    plan(job, job.plays.clone()).map(drop)
 }
 
 /// Which hosts each play is for. All mistakes in patterns are found before any host is touched.

@@ -242,7 +242,7 @@ fn selected(tags: &[String], wanted: &[String], unwanted: &[String]) -> bool {
             || (has(wanted, "tagged") && tagged && !has(tags, "never"))
             || (has(wanted, "untagged") && !tagged)
     };
-    let skip = (has(unwanted, "all") && !(has(tags, "always") && !has(unwanted, "always")))
+    let skip = (has(unwanted, "all") && (!has(tags, "always") || has(unwanted, "always")))
         || any(unwanted)
         || (has(unwanted, "tagged") && tagged)
         || (has(unwanted, "untagged") && !tagged);

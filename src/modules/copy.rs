@@ -437,15 +437,14 @@ impl Module for Remote {
                 forecast: returned.clone(),
             })
         };
-        if let Some(stat) = stat {
-            if !self.args.force || (stat.checksum.is_some() && stat.checksum == source.checksum) {
-                let pending = attributes.pending(stat);
-                if !self.args.force || pending.is_empty() {
-                    return Ok(Plan::NoChange(Return { msg: Some("the content is the same".to_owned()), ..returned }));
-                }
-                let (before, after) = pending.describe(stat);
-                return Ok(change(Operation::run(pending.append(Script::new().raw(":"), &path)), before, after));
+        let same = |stat: &&FileStat| stat.checksum.is_some() && stat.checksum == source.checksum;
+        if let Some(stat) = stat.filter(|stat| !self.args.force || same(stat)) {
+            let pending = attributes.pending(stat);
+            if !self.args.force || pending.is_empty() {
+                return Ok(Plan::NoChange(Return { msg: Some("the content is the same".to_owned()), ..returned }));
             }
+            let (before, after) = pending.describe(stat);
+            return Ok(change(Operation::run(pending.append(Script::new().raw(":"), &path)), before, after));
         }
         // a new file takes the source's mode, a replaced one keeps its own
         let mut wanted = attributes.of_new(false);

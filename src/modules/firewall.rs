@@ -522,15 +522,14 @@ impl Args {
         if self.log {
             script = script.raw("log");
         }
-        let mut side =
-            |script: Script, word: &'static str, address: &str, port: &Option<String>, app: &Option<String>| {
-                let script = script.raw(word).arg(address);
-                match (port, app) {
-                    (Some(port), _) => script.raw("port").arg(port.as_str()),
-                    (None, Some(app)) => script.raw("app").arg(app.as_str()),
-                    (None, None) => script,
-                }
-            };
+        let side = |script: Script, word: &'static str, address: &str, port: &Option<String>, app: &Option<String>| {
+            let script = script.raw(word).arg(address);
+            match (port, app) {
+                (Some(port), _) => script.raw("port").arg(port.as_str()),
+                (None, Some(app)) => script.raw("app").arg(app.as_str()),
+                (None, None) => script,
+            }
+        };
         script = side(script, "from", &wanted.from, &self.from_port, &None);
         script = side(script, "to", &wanted.to, &self.to_port, &self.name);
         if let Some(proto) = self.proto.as_ref().filter(|proto| *proto != "any") {

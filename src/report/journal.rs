@@ -51,6 +51,16 @@ impl Journal {
     }
 }
 
+/// Takes back a journal in which nothing was written, and its folder.
+pub fn discard(runs: &Path, id: &str) {
+    let folder = runs.join(id);
+    let unused = |meta: std::fs::Metadata| meta.len() == 0;
+    if std::fs::metadata(folder.join("events.jsonl")).is_ok_and(unused) && std::fs::remove_dir_all(&folder).is_ok() {
+        // the folder of all runs goes if this would have been its first
+        let _ = std::fs::remove_dir(runs);
+    }
+}
+
 impl Reporter for Journal {
     fn event(&mut self, event: &Event) {
         if self.failed.is_some() {

@@ -132,6 +132,12 @@ impl EnvFile {
         self.values.iter().map(|(key, value)| (key.as_str(), value))
     }
 
+    /// The line on which a key's value stands in the file that was read.
+    pub fn line_of(&self, key: &str) -> Option<usize> {
+        let mut lines = self.text.as_deref()?.lines();
+        lines.position(|line| line.split_once('=').is_some_and(|(name, _)| name == key)).map(|index| index + 1)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
@@ -338,7 +344,7 @@ fn written(
     }
     let mut text = format!(
         "# Secrets of {service} on {host}: each value is encrypted (age) to the recipients below. Safe to commit.\n\
-         # Change them with `provision secrets set {host} {service} KEY` or `provision secrets edit {host} {service}`.\n"
+         # Change them with `provision secrets edit {service} --host {host}` or `provision secrets set {service}/KEY --host {host}`.\n"
     );
     for reader in readers {
         let _ = writeln!(text, "{RECIPIENT}{reader}");

@@ -19,6 +19,8 @@ use crate::error::{Error, Place, Result};
 #[derive(Default)]
 pub struct Identities {
     files: Vec<PathBuf>,
+    /// The public keys of the identities, file by file.
+    public: Vec<String>,
     keys: Vec<Box<dyn age::Identity + Send + Sync>>,
     locked: Vec<Locked>,
 }
@@ -77,6 +79,11 @@ impl Identities {
         &self.files
     }
 
+    /// The public keys that belong to the first file of identities: who is at work here.
+    pub fn own_recipients(&self) -> &[String] {
+        &self.public
+    }
+
     fn read(&mut self, file: &Path) -> Result<()> {
         if self.files.iter().any(|known| known == file) {
             return Ok(());
@@ -86,8 +93,13 @@ impl Identities {
         std::fs::File::open(file)
             .and_then(|mut open| open.read_to_end(&mut text))
             .map_err(|error| Error::at(&whole, format!("cannot read the identity file: {error}")))?;
+        let first = self.files.is_empty();
         if contains(&text, b"PRIVATE KEY-----") {
-            match ssh::Identity::from_buffer(&text[..], Some(file.display().to_string())) {
+            let key = ssh::Identity::from_buffer(&text[..], Some(file.display().to_string()));
+            if let (true, Ok(key)) = (first, &key) {
+                self.public.extend(ssh::Recipient::try_from(key.clone()).ok().map(|public| public.to_string()));
+            }
+            match key {
                 Ok(key @ ssh::Identity::Unencrypted(_)) => self.keys.push(Box::new(key)),
                 Ok(key @ ssh::Identity::Encrypted(_)) => {
                     self.locked.push(Locked { file: file.to_owned(), key: Mutex::new(Some(key)) });
@@ -98,16 +110,19 @@ impl Identities {
                 }
             }
         } else {
-            self.read_age(file, &text)?;
+            let public = self.read_age(file, &text)?;
+            if first {
+                self.public = public;
+            }
         }
         self.files.push(file.to_owned());
         Ok(())
     }
 
-    fn read_age(&mut self, file: &Path, text: &[u8]) -> Result<()> {
+    fn read_age(&mut self, file: &Path, text: &[u8]) -> Result<Vec<String>> {
         let text = std::str::from_utf8(text)
             .map_err(|_| Error::at(&Place::file(file), "this is not an identity file: it is not text"))?;
-        let mut found = 0;
+        let mut public = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -120,13 +135,13 @@ impl Identities {
                 hint: Some("an identity file holds lines `AGE-SECRET-KEY-1…` or one SSH private key".to_owned()),
                 ..Error::new("this line is not an age identity")
             })?;
+            public.push(key.to_public().to_string());
             self.keys.push(Box::new(key));
-            found += 1;
         }
-        if found == 0 {
+        if public.is_empty() {
             return Err(Error::at(&Place::file(file), "there is no identity in this file"));
         }
-        Ok(())
+        Ok(public)
     }
 
     /// The plaintext of an age ciphertext.

@@ -2,4 +2,6 @@
 
 mod bench;
 mod flow;
+mod foresight;
+mod hosts;
 mod local;

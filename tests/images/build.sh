@@ -3,7 +3,7 @@
 # nothing can be pulled. Databases, Redis and OpenClaw are the real programs (Debian, npm); Traefik, Frappe, Chatwoot and
 # n8n are stand-ins that keep the real interface. Every stand-in says so in its first lines.
 #
-#   tests/images/build.sh [--list] [IMAGE…]     # all, or the named ones with what they build on
+#   tests/images/build.sh [--list] [IMAGE…]     # all that hosts pull, or the named ones; with what they stand on
 #
 # An image is built again only when its folder or the image under it changed (label provision.inputs).
 # Prints one line per image on stdout: its name. Talk goes to stderr. Not here: starting Docker, pushing to a registry.
@@ -87,9 +87,19 @@ case ${1-} in --list) printf '%s\n' $served; exit ;; esac
 # One build at a time on this machine: two of them would build the same layers twice.
 exec 9<"$PWD"
 flock 9
-if [ $# -eq 0 ]; then set -- $(printf '%s' "$recipes" | awk 'NF { print $1 }'); fi
-for name in "$@"; do
-    dir=$(printf '%s' "$recipes" | awk -v want="$name" '$1 == want || $3 == want { print $1 }')
-    [ -n "$dir" ] || { say "no image \`$name\`; there are: $(printf '%s' "$recipes" | awk 'NF { print $1 }' | tr '\n' ' ')"; exit 2; }
-    build "$dir"
-done
+build_named() {
+    for name in "$@"; do
+        dir=$(printf '%s' "$recipes" | awk -v want="$name" '$1 == want || $3 == want { print $1 }')
+        [ -n "$dir" ] || { say "no image \`$name\`; there are: $(printf '%s' "$recipes" | awk 'NF { print $1 }' | tr '\n' ' ')"; exit 2; }
+        build "$dir"
+    done
+}
+if [ $# -gt 0 ]; then
+    build_named "$@"
+else
+    # All that is served, on both of the usual two cores: what stands on Python beside what does not.
+    build_base
+    build_named redis postgres pgvector mariadb &
+    build_named traefik frappe chatwoot n8n openclaw
+    wait $!
+fi

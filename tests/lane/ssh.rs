@@ -67,7 +67,7 @@ async fn a_connection_comes_works_and_goes() {
 
 #[tokio::test]
 async fn the_counter_counts_what_a_long_way_costs() {
-    let round_trip = Duration::from_millis(150);
+    let round_trip = Duration::from_millis(500);
     let Some(sshd) = Sshd::start() else { return };
     let line = Delay::start(([127, 0, 0, 1], sshd.port).into(), round_trip);
     let connections = Connections::new(4).expect("connections");

@@ -145,9 +145,12 @@ async fn scripts_are_contained() {
             }
         }
         // and one by one, on the same lane
-        for (query, answer) in queries.iter().zip(&together) {
+        for ((query, answer), (script, .., stderr)) in queries.iter().zip(&together).zip(&table) {
             let alone = connection.ask(None, std::slice::from_ref(query)).await.expect("answers");
-            assert_eq!(&alone[0], answer, "{}", ground.shell);
+            let (alone, together) = (output(&alone[0]), output(answer));
+            let same = (alone.rc, &alone.stdout) == (together.rc, &together.stdout);
+            // some messages name the line of the request
+            assert!(same && (stderr.is_none() || alone.stderr == together.stderr), "{} {script}", ground.shell);
         }
         connection.close().await;
     }

@@ -1,0 +1,301 @@
+//! Several hosts: what they do alone, what they wait for, and what one's failure means for the others.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::bench::Bench;
+use provision::event::{Cause, Kind, RunStatus, Status};
+use provision::plan::{Failure, Object};
+use provision::services::{ServiceDeploy, Services};
+use provision::vars::Scope;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn run_once_is_done_by_the_first_and_known_to_all() {
+    let bench = Bench::new(&["a", "b", "c"]);
+    let ran = bench
+        .run(
+            r#"
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: once, shell: "echo {{ inventory_hostname }} | tee -a {{ out }}/once", run_once: true, register: r}
+    - {name: set, set_fact: {chosen: "{{ r.stdout }}!"}, run_once: true}
+    - {name: known, assert: {that: [r.stdout == 'a', chosen == 'a!'], quiet: true}}
+"#,
+        )
+        .await;
+    assert_eq!(ran.summary.exit_code, 0, "{}", ran.story());
+    assert_eq!(bench.read("once"), "a\n");
+}
+
+#[tokio::test]
+async fn a_failed_run_once_task_fails_all() {
+    let bench = Bench::new(&["a", "b"]);
+    let play = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: once, fail: {}, run_once: true}\n    - {name: never, debug: {msg: x}}\n";
+    let ran = bench.run(play).await;
+    assert_eq!(ran.summary.failed, ["a", "b"], "{}", ran.story());
+    assert!(!ran.story().contains("never"));
+}
+
+#[tokio::test]
+async fn hostvars_are_looked_at_when_all_have_come_that_far() {
+    let bench = Bench::new(&["slow", "fast"]);
+    let ran = bench
+        .run(
+            r#"
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: wait, command: sleep 0.4, when: inventory_hostname == 'slow'}
+    - {name: mine, set_fact: {mine: "{{ inventory_hostname }}"}}
+    - {name: others, debug: {msg: "{{ groups.all | map('extract', hostvars, 'mine') | list }}"}}
+    - {name: direct, debug: {msg: "{{ hostvars['slow'].mine }} {{ hostvars.fast['mine'] }}"}}
+"#,
+        )
+        .await;
+    assert_eq!(ran.summary.exit_code, 0, "{}", ran.story());
+    for event in &ran.events {
+        if let Kind::TaskFinished { task, outcome, .. } = &event.kind {
+            match task.name.as_str() {
+                "others" => assert_eq!(outcome.result["msg"], json!(["slow", "fast"])),
+                "direct" => assert_eq!(outcome.result["msg"], json!("slow fast")),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn hosts_do_not_wait_for_a_slow_one() {
+    let bench = Bench::new(&["slow", "fast"]);
+    let ran = bench
+        .run(
+            r#"
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: wait, command: sleep 1, when: inventory_hostname == 'slow'}
+    - {name: second, command: "true"}
+    - {name: third, command: "true"}
+"#,
+        )
+        .await;
+    let story = ran.story();
+    let at = |line: &str| story.find(line).unwrap_or_else(|| panic!("{line} in\n{story}"));
+    assert!(at("fast: third") < at("slow: wait"), "{story}");
+}
+
+#[tokio::test]
+async fn delegated_tasks_run_elsewhere_with_the_hosts_own_variables() {
+    let bench = Bench::new(&["a", "b"]);
+    let ran = bench
+        .run(
+            r#"
+- hosts: a
+  gather_facts: false
+  vars: {who: "{{ inventory_hostname }}"}
+  tasks:
+    - {name: there, shell: "echo {{ who }}", delegate_to: b, register: r}
+    - {name: here, shell: "echo {{ who }}", delegate_to: localhost, register: s}
+    - {name: fact, set_fact: {f: 1}, delegate_to: b, delegate_facts: true}
+    - {name: known, assert: {that: [r.stdout == 'a', s.stdout == 'a', hostvars.b.f == 1, f is not defined], quiet: true}}
+    - {name: nowhere, command: "true", delegate_to: bb, ignore_errors: true}
+"#,
+        )
+        .await;
+    assert_eq!(ran.summary.exit_code, 0, "{}", ran.story());
+    assert_eq!(ran.outcome("nowhere").hint.as_deref(), Some("did you mean `b`?"));
+}
+
+#[tokio::test]
+async fn serial_any_errors_fatal_and_max_fail_percentage() {
+    // head of the play, hosts that see the second task
+    let table: &[(&str, &[&str])] = &[
+        ("", &["b", "c", "d"]),
+        ("any_errors_fatal: true", &[]),
+        ("max_fail_percentage: 20", &[]),
+        ("max_fail_percentage: 30", &["b", "c", "d"]),
+        ("serial: 1", &[]),
+        ("serial: 2", &["b", "c", "d"]),
+        ("{serial: 2, any_errors_fatal: true}", &[]),
+    ];
+    for (head, expected) in table {
+        let bench = Bench::new(&["a", "b", "c", "d"]);
+        let head = head.trim_matches(['{', '}']).split(", ").map(|line| format!("  {line}\n")).collect::<String>();
+        let head = if head.trim().is_empty() { String::new() } else { head };
+        let play = format!(
+            "- hosts: all\n  gather_facts: false\n{head}  tasks:\n    - {{name: first, fail: {{}}, when: \"inventory_hostname == 'a'\"}}\n    - {{name: second, debug: {{msg: x}}}}\n"
+        );
+        let ran = bench.run(&play).await;
+        let mut seen: Vec<&str> = Vec::new();
+        for event in &ran.events {
+            if let Kind::TaskFinished { task, host, .. } = &event.kind
+                && task.name == "second"
+            {
+                seen.push(host);
+            }
+        }
+        seen.sort();
+        assert_eq!(seen, *expected, "{head}\n{}", ran.story());
+        assert_eq!(ran.summary.exit_code, 1);
+    }
+}
+
+#[tokio::test]
+async fn an_unreachable_host_is_told_apart_and_does_not_hold_the_others() {
+    let bench = Bench::new(&["well"]);
+    bench.file(
+        "hosts.yml",
+        &format!(
+            "all:\n  vars: {{out: {out}, provision_lock_dir: {lock}}}\n  hosts:\n    well: {{ansible_connection: local}}\n    gone: {{ansible_host: 127.0.0.1, ansible_port: 1, ansible_timeout: 2}}\n",
+            out = bench.out("").display(),
+            lock = bench.dir.path().join("lock").display()
+        ),
+    );
+    let ran = bench
+        .run("- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: t, command: \"true\"}\n    - {name: u, command: \"true\"}\n- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: v, command: \"true\"}\n")
+        .await;
+    assert_eq!(ran.summary.exit_code, 1, "{}", ran.story());
+    assert_eq!(ran.summary.failed, ["gone"]);
+    assert_eq!((ran.summary.hosts["gone"].unreachable, ran.summary.hosts["gone"].failed), (1, 0));
+    assert_eq!(ran.summary.hosts["well"].changed, 3);
+    let lost = ran.events.iter().find_map(|event| match &event.kind {
+        Kind::TaskFinished { host, outcome, .. } if host == "gone" => Some(outcome.clone()),
+        _ => None,
+    });
+    let lost = lost.unwrap();
+    assert_eq!((lost.status, lost.cause), (Status::Unreachable, Some(Cause::Refused)));
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_what_runs_and_starts_nothing_new() {
+    let bench = Bench::new(&["a", "b"]);
+    let cancel = bench.cancel.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        cancel.cancel();
+    });
+    let begin = Instant::now();
+    let ran = bench
+        .run(
+            r#"
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: runs, shell: "sleep 1.5; touch {{ out }}/{{ inventory_hostname }}", when: inventory_hostname == 'a'}
+    - {name: waits, command: "false", register: r, until: r.rc == 0, retries: 100, delay: 30, when: inventory_hostname == 'b'}
+    - {name: never, command: "touch {{ out }}/never"}
+"#,
+        )
+        .await;
+    assert_eq!((ran.summary.status, ran.summary.exit_code), (RunStatus::Interrupted, 130));
+    assert!(bench.exists("a"), "what ran came to its end");
+    assert!(!bench.exists("never"));
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert!(matches!(ran.events.last().unwrap().kind, Kind::RunFinished { exit_code: 130, .. }));
+    assert_eq!(ran.outcome("waits").cause, Some(Cause::Interrupted));
+}
+
+#[tokio::test]
+async fn a_second_run_on_the_same_host_is_told_who_is_there() {
+    let bench = Bench::new(&["a"]);
+    let long = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: t, command: sleep 4}\n";
+    let short = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: looks, stat: {path: /}}\n    - {name: changes, copy: {content: x, dest: \"{{ out }}/f\"}}\n";
+    let first = bench.job(long);
+    let mut second = bench.job(short);
+    second.run = "second".to_owned();
+    let (one, two) = tokio::join!(bench.run_job(first), async {
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        bench.run_job(second).await
+    });
+    assert_eq!(one.summary.exit_code, 0);
+    assert_eq!(two.summary.exit_code, 1, "{}", two.story());
+    assert_eq!(two.outcome("looks").status, Status::Ok, "looking needs no lock");
+    let outcome = two.outcome("changes");
+    assert_eq!(outcome.cause, Some(Cause::Locked), "{outcome:?}");
+    assert!(outcome.text("msg").contains("another run is working on a: "), "{outcome:?}");
+    assert!(outcome.text("msg").contains("run test-"), "{outcome:?}");
+    // and afterwards the way is free at once
+    let begin = Instant::now();
+    let mut third = bench.job(short);
+    third.run = "third".to_owned();
+    assert_eq!(bench.run_job(third).await.summary.exit_code, 0);
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn check_mode_needs_no_lock() {
+    let mut bench = Bench::new(&["a"]);
+    bench.check = true;
+    bench.run("- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: t, copy: {content: x, dest: \"{{ out }}/f\"}}\n").await;
+    assert_eq!(std::fs::read_dir(bench.dir.path().join("lock/a")).unwrap().count(), 0);
+}
+
+/// Services out of a table: name, what it requires, the task file.
+struct Shelf(Vec<(&'static str, &'static [&'static str], std::path::PathBuf)>);
+
+impl Services for Shelf {
+    fn expand(&self, host: &str, selection: &Value, _: &Scope) -> Result<Vec<ServiceDeploy>, Failure> {
+        let wanted = selection.as_array().cloned().unwrap_or_default();
+        let chosen = self.0.iter().filter(|(name, ..)| wanted.contains(&json!(name)));
+        Ok(chosen
+            .map(|(name, requires, file)| ServiceDeploy {
+                service: (*name).to_owned(),
+                version: "v1".to_owned(),
+                url: Some(format!("https://{name}.{host}")),
+                vars: Object::from_iter([(
+                    "service".to_owned(),
+                    json!({"id": name, "requires": requires, "raw": "{{ not a template }}"}),
+                )]),
+                tasks_file: file.clone(),
+            })
+            .collect())
+    }
+}
+
+#[tokio::test]
+async fn services_are_deployed_in_order_and_fail_alone() {
+    let bench = Bench::new(&["a"]);
+    let good = bench.file(
+        "good.yml",
+        "- {name: 'up {{ service.id }}', copy: {content: '{{ service.raw }}', dest: '{{ out }}/{{ service.id }}'}}\n",
+    );
+    let bad = bench.file("bad.yml", "- {name: 'up {{ service.id }}', fail: {msg: broken}}\n");
+    let mut job = bench.job(
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: s, include_services: {services: [base, broken, needs, lone]}}\n    - {name: after, debug: {msg: x}}\n",
+    );
+    job.services = Some(Arc::new(Shelf(vec![
+        ("base", &[], good.clone()),
+        ("broken", &["base"], bad),
+        ("needs", &["broken"], good.clone()),
+        ("lone", &[], good),
+    ])));
+    let ran = bench.run_job(job).await;
+    let cells: Vec<(String, Status, Option<String>)> = ran
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            Kind::ServiceFinished { service, status, msg, .. } => Some((service.clone(), *status, msg.clone())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        cells,
+        [
+            ("base".to_owned(), Status::Changed, None),
+            ("broken".to_owned(), Status::Failed, Some("broken".to_owned())),
+            ("needs".to_owned(), Status::Skipped, Some("not tried: it needs broken, which failed".to_owned())),
+            ("lone".to_owned(), Status::Changed, None),
+        ],
+        "{}",
+        ran.story()
+    );
+    assert_eq!(ran.summary.exit_code, 1);
+    assert!(!ran.story().contains("after"));
+    assert_eq!(bench.read("base"), "{{ not a template }}");
+    let tagged = ran.events.iter().any(|event| {
+        matches!(&event.kind, Kind::TaskFinished { task, .. } if task.name == "up base" && task.service.as_deref() == Some("base"))
+    });
+    assert!(tagged);
+}
