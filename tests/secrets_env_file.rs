@@ -282,6 +282,7 @@ fn what_age_itself_writes_and_reads_is_what_we_write_and_read() {
     assert!(ciphertext.starts_with(b"age-encryption.org/v1\n"));
     let Some(tool) = ["age", "rage"].into_iter().find(|tool| Command::new(tool).arg("--version").output().is_ok())
     else {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "age is needed");
         println!("skipped: neither age nor rage is installed");
         return;
     };

@@ -107,8 +107,9 @@ fn extra_vars(words: &[String]) -> Result<Object> {
             vars.extend(mapping(&yaml::load(Path::new(file))?)?);
         } else if trimmed.starts_with(['{', '[']) {
             // its source line is what was typed, maybe with a password in it
-            let documents = yaml::parse(trimmed, Path::new("-e"))
-                .map_err(|error| Error { source_line: None, ..error }.hint("write -e '{key: value}' or -e @file.yml"))?;
+            let documents = yaml::parse(trimmed, Path::new("-e")).map_err(|error| {
+                Error { source_line: None, ..error }.hint("write -e '{key: value}' or -e @file.yml")
+            })?;
             for document in &documents {
                 vars.extend(mapping(document)?);
             }

@@ -81,7 +81,7 @@ fn keep_going() -> Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(trouble)?;
     let guard = runtime.enter();
     for kind in [SignalKind::interrupt(), SignalKind::quit(), SignalKind::hangup(), SignalKind::terminate()] {
-        signal(kind).map_err(trouble)?;
+        drop(signal(kind).map_err(trouble)?);
     }
     drop(guard);
     Ok(runtime)
@@ -129,12 +129,13 @@ fn parse(text: &str) -> Result<IndexMap<String, Secret>> {
         };
         let (key, value) = line.split_once('=').ok_or_else(|| wrong("this is not KEY=value"))?;
         let (key, value) = (key.trim(), value.trim());
-        let value = match value.starts_with('"') {
-            false => Secret::new(value),
-            true => Secret::new(serde_json::from_str::<String>(value).map_err(|_| {
-                wrong(&format!("the value of `{key}` begins with a quote, but is not a JSON string"))
-            })?),
-        };
+        let value =
+            match value.starts_with('"') {
+                false => Secret::new(value),
+                true => Secret::new(serde_json::from_str::<String>(value).map_err(|_| {
+                    wrong(&format!("the value of `{key}` begins with a quote, but is not a JSON string"))
+                })?),
+            };
         if settings.insert(key.to_owned(), value).is_some() {
             return Err(wrong(&format!("`{key}` stands in it twice")));
         }
@@ -159,7 +160,10 @@ mod tests {
         for (text, expected) in [
             ("# c\nhunter2\n", "line 2 of the edited file: this is not KEY=value"),
             ("A=1\nA=2\n", "line 2 of the edited file: `A` stands in it twice"),
-            ("A=\"hunter2\n", "line 1 of the edited file: the value of `A` begins with a quote, but is not a JSON string"),
+            (
+                "A=\"hunter2\n",
+                "line 1 of the edited file: the value of `A` begins with a quote, but is not a JSON string",
+            ),
         ] {
             assert_eq!(parse(text).unwrap_err().text, expected);
         }

@@ -7,8 +7,8 @@ use super::common::FleetFlags;
 use crate::error::Result;
 use crate::plan::Object;
 use crate::report::style::{bold, table};
-use crate::services::rollout::declared_services;
-use crate::services::settings::host_scope;
+use crate::services::declared;
+use crate::services::world::host_scope;
 use crate::yaml;
 
 #[derive(Args)]
@@ -61,7 +61,7 @@ pub fn main(flags: Flags) -> Result<u8> {
                 let address =
                     scope.get("ansible_host").ok().flatten().and_then(|value| value.as_str().map(str::to_owned));
                 let groups = fleet.inventory.host(&name).map(|host| host.groups.clone()).unwrap_or_default();
-                let services = declared_services(&fleet.inventory, &name)?.unwrap_or_default();
+                let (services, _) = declared::services(&fleet.inventory, &name)?.unwrap_or_default();
                 values.push(
                     serde_json::json!({"host": name, "address": address, "groups": groups, "services": services}),
                 );

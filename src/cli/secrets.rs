@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use indexmap::IndexMap;
 
 use super::common::{Fleet, FleetFlags};
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::plan::Secret;
 use crate::report::style::table;
 use crate::secrets::{EnvFile, SecretKind, generate};
@@ -163,8 +164,10 @@ fn init(fleet: &Fleet, given: Vec<String>) -> Result<u8> {
     file.write_all(text.as_bytes()).map_err(trouble)?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     file.as_file().set_permissions(mode).map_err(trouble)?;
+    // looked at before it counts; a mistake is in the file that it would have become
+    let there = |place: Place| Place { file: Arc::from(path.as_path()), ..place };
+    crate::secrets::Recipients::load(file.path()).map_err(|error| Error { place: error.place.map(there), ..error })?;
     file.persist(&path).map_err(|error| trouble(error.error))?;
-    crate::secrets::Recipients::load(&path)?;
     println!("wrote {}", path.display());
     Ok(0)
 }

@@ -16,9 +16,8 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Kind, Outcome, Status};
 use crate::report::style::{bold, green, red, table, yellow};
 use crate::report::tally::cause_word;
-use crate::services::rollout::declared_services;
 use crate::services::settings::Sources;
-use crate::services::{Rollout, Selection};
+use crate::services::{Rollout, Selection, declared};
 use crate::{playbook, shipped};
 
 #[derive(Args)]
@@ -134,7 +133,7 @@ impl Row {
 }
 
 fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
-    let declared = declared_services(&fleet.inventory, host)?.unwrap_or_default();
+    let (declared, _) = declared::services(&fleet.inventory, host)?.unwrap_or_default();
     let wanted = wanted(fleet, host);
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let mut names: Vec<String> = seen.records.keys().cloned().collect();

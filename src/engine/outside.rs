@@ -249,8 +249,7 @@ mod tests {
     async fn a_name_without_an_address_is_given_up_soon() {
         let args = serde_json::json!({"url": "http://no-such-name.invalid/", "timeout": 600});
         let begin = Instant::now();
-        let failure =
-            check(args.as_object().unwrap().clone(), &CancellationToken::new(), |_| ()).await.unwrap_err();
+        let failure = check(args.as_object().unwrap().clone(), &CancellationToken::new(), |_| ()).await.unwrap_err();
         assert!(failure.msg.contains("has no address after 10 s"), "{}", failure.msg);
         assert!(failure.hint.unwrap().contains("DNS record"));
         assert!(begin.elapsed() < Duration::from_secs(60));

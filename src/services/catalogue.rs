@@ -19,6 +19,8 @@ pub struct Package {
     pub manifest: Manifest,
     /// From `.env.example`.
     pub defaults: IndexMap<String, EnvDefault>,
+    /// The manifest's text, to say on which line something stands.
+    pub(super) text: String,
 }
 
 /// One line of `.env.example`: `KEY=value` is a default, `KEY=` alone means required.
@@ -91,6 +93,11 @@ impl Catalogue {
                 .hint(format!("the registry has: {}", self.ids().collect::<Vec<_>>().join(", ")))
                 .did_you_mean(name, self.ids())
         })
+    }
+
+    /// Is there a package of this id or alias? `None` if there is, but broken.
+    pub(super) fn known(&self, name: &str) -> Result<Option<&Package>> {
+        if self.broken.contains_key(name) { Ok(None) } else { self.get(name).map(Some) }
     }
 
     /// The packages that a dependency name may mean: the id itself, or those that provide it.
@@ -201,12 +208,19 @@ impl Package {
             Ok(text) => parse_env_example(&example, &text)?,
             Err(_) => IndexMap::new(),
         };
-        Ok(Package { id: id.to_owned(), dir: dir.to_owned(), manifest, defaults })
+        Ok(Package { id: id.to_owned(), dir: dir.to_owned(), manifest, defaults, text })
     }
 
     /// `manifest.json`, for messages.
     pub fn place(&self) -> Place {
         Place::file(self.dir.join("manifest.json"))
+    }
+
+    /// The line of the manifest on which a name is given, else the whole file.
+    pub fn place_of(&self, name: &str) -> Place {
+        let quoted = format!("\"{name}\"");
+        let line = self.text.lines().position(|line| line.contains(&quoted)).map_or(0, |index| index + 1);
+        Place::new(self.dir.join("manifest.json"), line, 0)
     }
 
     /// A file of the package as text.

@@ -5,11 +5,14 @@
 //! brought up is a playbook (`playbooks/services/deploy.yml`), not code. No service has a name here.
 
 pub mod catalogue;
+pub mod declared;
 pub mod lint;
 pub mod manifest;
+mod mounted;
 pub mod render;
 pub mod rollout;
 pub mod settings;
+pub mod world;
 
 pub use catalogue::{Catalogue, Package};
 pub use rollout::{HostServices, Rollout, Selection};

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::catalogue::{Catalogue, Package, hex};
-use super::settings::Settings;
+use super::mounted;
+use super::settings::{Settings, known_keys, secret_names};
 use crate::error::{Error, Place, Result};
 use crate::plan::{Object, quote};
 use crate::shipped;
@@ -66,22 +67,24 @@ pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result
     ] {
         vars.insert(key.to_owned(), Value::from(value));
     }
-    let declared =
-        package.manifest.variables.iter().map(|v| (v.key.clone(), v.default.clone().unwrap_or(Value::from("sample"))));
-    let secrets = package.manifest.secrets.iter().map(|secret| (secret.key.clone(), Value::from("sample")));
-    let databases = package
-        .manifest
-        .databases
-        .iter()
-        .flat_map(|d| [&d.db_name_var, &d.user_var, &d.password_var])
-        .map(|key| (key.clone(), Value::from("sample")));
+    for key in secret_names(package) {
+        vars.insert(key.clone(), Value::from(sample_secret(&key)));
+    }
+    let variables = package.manifest.variables.iter();
+    let defaults = variables.filter_map(|variable| Some((variable.key.clone(), variable.default.clone()?)));
     let examples = package.defaults.iter().map(|(key, default)| (key.clone(), Value::from(default.value.clone())));
-    for (key, value) in declared.chain(secrets).chain(databases).chain(examples) {
+    let others = known_keys(package).map(|key| (key, Value::from("sample")));
+    for (key, value) in defaults.chain(examples).chain(others) {
         vars.entry(key).or_insert(value);
     }
-    let mut scope = Scope::new(std::sync::Arc::new(super::settings::PackageWorld::alone(catalogue, package)));
+    let mut scope = Scope::new(std::sync::Arc::new(super::world::PackageWorld::alone(catalogue, package)));
     scope.push(crate::vars::Layer::written(vars));
     stack(catalogue, package, &host, &scope, &format!("versatile-{}", package.id))
+}
+
+/// What stands for a secret in [`sample`], so that it can be found where it must not be.
+pub(super) fn sample_secret(key: &str) -> String {
+    format!("secret-of-{key}.")
 }
 
 fn root(package: &Package, host: &HostPlace) -> String {
@@ -103,7 +106,7 @@ pub fn render(
     let root = root(package, host);
     let project = format!("versatile-{}", package.id);
     let text = |template: &str| render_text(scope, template, package);
-    let stack = stack_text(package, &stack(catalogue, package, host, scope, &project)?);
+    let mut stack = stack(catalogue, package, host, scope, &project)?;
     let env: Object =
         settings.values.iter().map(|(key, setting)| (key.clone(), Value::from(setting.value.clone()))).collect();
 
@@ -123,6 +126,8 @@ pub fn render(
             "owner": file.owner, "group": file.group,
         }));
     }
+    mounted::label(&mut stack, &root, &files);
+    let stack = stack_text(package, &stack);
     let mut networks = Vec::new();
     for network in &manifest.networks {
         networks.push(json!({"name": text(&network.name)?, "internal": network.internal}));

@@ -1,15 +1,14 @@
 //! A fleet's selection, resolved and rendered completely before the first connection: whatever is missing or wrong
 //! on any host is said at once, and nothing has been touched.
 
-use std::sync::Arc;
-
 use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::render::{self, HostPlace, Rendered};
 use super::settings::{self, Settings, Sources};
-use super::{ServiceDeploy, Services};
-use crate::error::{Error, Place, Result};
+use super::world::host_scope;
+use super::{ServiceDeploy, Services, declared};
+use crate::error::{Error, Result};
 use crate::inventory::Inventory;
 use crate::plan::{Failure, Object};
 use crate::secrets::Identities;
@@ -112,18 +111,27 @@ fn flatten(mut error: Error) -> Vec<Error> {
 
 fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Result<HostServices> {
     let catalogue = sources.catalogue;
-    let base = settings::host_scope(sources.inventory, host, sources.extra_vars);
-    let declared = declared_services(sources.inventory, host)?;
-    let chosen = match &selection.services {
-        Some(services) if services.iter().any(|service| service == "all") => declared.clone().unwrap_or_default(),
-        Some(services) => services.clone(),
-        None => declared.clone().ok_or_else(|| {
+    let base = host_scope(sources.inventory, host, sources.extra_vars);
+    if let Some(error) = Error::all(declared::mistakes(catalogue, sources.inventory, host)) {
+        return Err(error);
+    }
+    let declared = declared::services(sources.inventory, host)?;
+    let (chosen, place) = match &selection.services {
+        Some(services) if services.iter().any(|service| service == "all") => declared.unwrap_or_default(),
+        Some(services) => (services.clone(), None),
+        None => declared.ok_or_else(|| {
             Error::new(format!("host `{host}` declares no services")).hint(format!(
                 "add `services: [{}]` to host_vars/{host}.yml, or name them with --services",
                 catalogue.ids().take(3).collect::<Vec<_>>().join(", ")
             ))
         })?,
     };
+    for name in &chosen {
+        catalogue.get(name).map_err(|error| match (&place, error.place.is_some()) {
+            (Some(place), false) => declared::placed(Some(place), error),
+            _ => error,
+        })?;
+    }
     let order = catalogue.order(&chosen, selection.with_dependencies)?;
     let place = HostPlace {
         host: host.to_owned(),
@@ -188,23 +196,6 @@ fn defaults() -> Object {
     let values =
         [("docker_network", Value::from("web")), ("tls", Value::from("acme")), ("timezone", Value::from("UTC"))];
     values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
-}
-
-/// The host's `services:` list; an inventory layer that names it replaces the one below.
-pub fn declared_services(inventory: &Arc<Inventory>, host: &str) -> Result<Option<Vec<String>>> {
-    let mut found: Option<(Value, Option<Place>)> = None;
-    for layer in inventory.layers(host) {
-        if let Some(value) = layer.vars.get("services") {
-            found = Some((value.clone(), layer.places.get("services").cloned()));
-        }
-    }
-    let Some((value, place)) = found else { return Ok(None) };
-    let wrong = || match &place {
-        Some(place) => Error::at(place, "`services` must be a list of service names"),
-        None => Error::new("`services` must be a list of service names"),
-    };
-    let items = value.as_array().ok_or_else(wrong)?;
-    items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect::<Result<_>>().map(Some)
 }
 
 /// `versions: {hub: v15.1.0}` of the host pins a service to another version than the package's.

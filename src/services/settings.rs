@@ -11,11 +11,12 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::catalogue::{Catalogue, Package};
+use super::world::PackageWorld;
 use crate::error::{Error, Place, Result};
 use crate::inventory::Inventory;
 use crate::plan::Object;
 use crate::secrets::{EnvFile, Identities, Recipients, Redactor, SecretKind, generate};
-use crate::vars::{Fault, Layer, LookupKind, Scope, World, validate};
+use crate::vars::{Fault, Layer, Scope, validate};
 
 /// One setting's winner.
 #[derive(Clone, Debug)]
@@ -84,11 +85,7 @@ impl Sources<'_> {
             let chosen = layers.iter().filter(|(_, candidate)| candidate.raw == raw && !candidate.value.is_null());
             chosen.map(|(key, candidate)| (key.clone(), candidate.value.clone())).collect()
         };
-        let world = PackageWorld {
-            package: package.dir.clone(),
-            catalogue: self.catalogue.clone(),
-            inventory: Some(self.inventory.clone()),
-        };
+        let world = PackageWorld::of(self.catalogue, package, self.inventory);
         let mut scope = base.in_world(Arc::new(world));
         scope.push(Layer::written(written(false)));
         scope.push(Layer::raw(written(true)));
@@ -123,13 +120,14 @@ impl Sources<'_> {
         let mut layers = Layers { package, values: IndexMap::new() };
         let manifest = &package.manifest;
         for variable in &manifest.variables {
-            let origin = Origin { layer: "default of the package".to_owned(), place: Some(package.place()) };
+            let place = Some(package.place_of(&variable.key));
+            let origin = Origin { layer: "default of the package".to_owned(), place };
             layers.put(&variable.key, variable.default.clone().unwrap_or(Value::Null), false, origin);
         }
         for database in &manifest.databases {
             for key in [&database.db_name_var, &database.user_var] {
                 if !layers.values.contains_key(key) {
-                    let origin = Origin { layer: "the service's id".to_owned(), place: Some(package.place()) };
+                    let origin = Origin { layer: "the service's id".to_owned(), place: Some(package.place_of(key)) };
                     layers.put(key, Value::String(package.id.replace('-', "_")), false, origin);
                 }
             }
@@ -151,32 +149,19 @@ impl Sources<'_> {
         }
         let known: Vec<String> = layers.values.keys().cloned().collect();
         for layer in self.inventory.layers(host) {
-            let place = |key: &str| layer.places.get(key).cloned();
+            let origin = |path: &[&str]| Origin { layer: layer.name.clone(), place: layer.place(path).cloned() };
             for key in &known {
                 if let Some(value) = layer.vars.get(key) {
-                    layers.put(key, value.clone(), false, Origin { layer: layer.name.clone(), place: place(key) });
+                    layers.put(key, value.clone(), false, origin(&[key.as_str()]));
                 }
             }
-            for scope in ["all", package.id.as_str()] {
-                let Some(settings) = layer.vars.get("settings").and_then(|all| all.get(scope)) else { continue };
-                let settings = settings.as_object().ok_or_else(|| wrong_settings(place("settings"), scope))?;
-                for (key, value) in settings {
-                    if !known.contains(key) {
-                        if scope == "all" {
-                            continue;
-                        }
-                        let text = format!("service `{}` has no setting `{key}`", package.id);
-                        let error = Error { place: place("settings"), ..Error::new(text) };
-                        return Err(error
-                            .hint(format!("it has: {}", known.join(", ")))
-                            .did_you_mean(key, known.iter().map(String::as_str)));
+            let aliases = manifest.aliases.iter().map(String::as_str);
+            for scope in std::iter::once("all").chain(aliases).chain([package.id.as_str()]) {
+                let settings = layer.vars.get("settings").and_then(|all| all.get(scope)).and_then(Value::as_object);
+                for (key, value) in settings.into_iter().flatten() {
+                    if known.contains(key) {
+                        layers.put(key, value.clone(), false, origin(&["settings", scope, key.as_str()]));
                     }
-                    layers.put(
-                        key,
-                        value.clone(),
-                        false,
-                        Origin { layer: layer.name.clone(), place: place("settings") },
-                    );
                 }
             }
         }
@@ -186,7 +171,8 @@ impl Sources<'_> {
             let stored = EnvFile::load(&path, self.identities)?;
             for (key, value) in stored.iter().filter(|(key, _)| known.iter().any(|k| k == key)) {
                 self.redactor.add(value.reveal());
-                let origin = Origin { layer: name.clone(), place: Some(Place::file(path.clone())) };
+                let line = stored.line_of(key).unwrap_or(0);
+                let origin = Origin { layer: name.clone(), place: Some(Place::new(path.clone(), line, 0)) };
                 layers.put(key, Value::String(value.reveal().to_owned()), true, origin);
                 if let Some(candidate) = layers.values.get_mut(key) {
                     candidate.secret = true;
@@ -232,11 +218,14 @@ impl Sources<'_> {
                 continue;
             }
             if let Err(problem) = validate::check(&kind, text) {
-                let origin = values.get(&variable.key).map(|setting| &setting.origin);
-                let place = origin.and_then(|origin| origin.place.clone());
+                let place = values.get(&variable.key).and_then(|setting| setting.origin.place.as_ref());
                 let text = format!("host `{host}`: service `{}`: `{}`: {problem}", package.id, variable.key);
                 errors.push(match place {
-                    Some(place) => Error::at(&place, text),
+                    // the line of an encrypted value says nothing, and that of a secret one too much
+                    Some(place) if values.get(&variable.key).is_some_and(|setting| setting.secret) => {
+                        Error { place: Some(place.clone()), ..Error::new(text) }
+                    }
+                    Some(place) => Error::at(place, text),
                     None => Error::new(text),
                 });
             }
@@ -306,6 +295,20 @@ impl Layers<'_> {
         }
         self.values.insert(key.to_owned(), Candidate { value, raw, secret, origin, beaten });
     }
+}
+
+/// Settings that nobody but the container may see: made ones and the operator's own.
+pub(super) fn secret_names(package: &Package) -> impl Iterator<Item = String> {
+    let own = package.manifest.variables.iter().filter(|variable| variable.secret);
+    own.map(|variable| variable.key.clone()).chain(secret_keys(package))
+}
+
+/// All settings that a package has.
+pub(super) fn known_keys(package: &Package) -> impl Iterator<Item = String> {
+    let manifest = &package.manifest;
+    let variables = manifest.variables.iter().map(|variable| variable.key.clone());
+    let databases = manifest.databases.iter().flat_map(|database| [&database.db_name_var, &database.user_var]);
+    variables.chain(databases.cloned()).chain(package.defaults.keys().cloned()).chain(secret_keys(package))
 }
 
 /// Declared secrets, and the passwords of declared databases.
@@ -380,73 +383,4 @@ fn validation_text(validation: Option<&Value>) -> Option<String> {
         }
         _ => None,
     }
-}
-
-fn wrong_settings(place: Option<Place>, scope: &str) -> Error {
-    let error = Error::new(format!("`settings.{scope}` must be a mapping of setting names to values"));
-    match place {
-        Some(place) => Error { text: error.text, ..Error::at(&place, "") },
-        None => error,
-    }
-}
-
-/// What templates of a package may reach: its own files, the bases, and other hosts' inventory variables.
-pub(super) struct PackageWorld {
-    package: PathBuf,
-    catalogue: Catalogue,
-    inventory: Option<Arc<Inventory>>,
-}
-
-impl PackageWorld {
-    /// Without any host.
-    pub(super) fn alone(catalogue: &Catalogue, package: &Package) -> PackageWorld {
-        PackageWorld { package: package.dir.clone(), catalogue: catalogue.clone(), inventory: None }
-    }
-}
-
-impl World for PackageWorld {
-    fn hostvars(&self, host: &str) -> Option<Scope> {
-        let inventory = self.inventory.as_ref()?;
-        inventory.host(host)?;
-        Some(host_scope(inventory, host, &Object::new()))
-    }
-
-    fn hosts(&self) -> Vec<String> {
-        self.inventory.iter().flat_map(|inventory| inventory.hosts()).map(|host| host.name.clone()).collect()
-    }
-
-    fn read(&self, _: LookupKind, name: &str) -> std::result::Result<(PathBuf, Vec<u8>), Fault> {
-        let own = self.package.join(name);
-        let path = if crate::shipped::exists(&own) {
-            Some(own)
-        } else {
-            self.catalogue.base(name.trim_start_matches("_defaults/"))
-        };
-        let path =
-            path.ok_or_else(|| Fault::new(format!("file `{name}` is neither in the package nor in _defaults")))?;
-        let bytes =
-            crate::shipped::read(&path).map_err(|error| Fault::new(format!("cannot read `{name}`: {error}")))?;
-        Ok((path, bytes))
-    }
-}
-
-/// A host's inventory variables and `-e` as a scope, without facts.
-pub fn host_scope(inventory: &Arc<Inventory>, host: &str, extra_vars: &Object) -> Scope {
-    let world = PackageWorld {
-        package: PathBuf::from("."),
-        catalogue: Catalogue::default(),
-        inventory: Some(inventory.clone()),
-    };
-    let mut scope = Scope::new(Arc::new(world));
-    for layer in inventory.layers(host) {
-        scope.push(Layer { vars: layer.vars.clone(), raw: false });
-    }
-    let groups = inventory.host(host).map(|host| host.groups.clone()).unwrap_or_default();
-    let mut magic = Object::new();
-    magic.insert("inventory_hostname".to_owned(), Value::from(host));
-    magic.insert("inventory_hostname_short".to_owned(), Value::from(host.split('.').next().unwrap_or(host)));
-    magic.insert("group_names".to_owned(), Value::from(groups));
-    scope.push(Layer::raw(magic));
-    scope.push(Layer { vars: Arc::new(extra_vars.clone()), raw: false });
-    scope
 }

@@ -349,7 +349,7 @@ tasks:
             if isinstance(v, dict): return {k: show(x) for k, x in v.items()}\n  return v\n\
             def read(t):\n  try: return [show(yaml.load(t, L))]\n  except Exception as e: return str(e)\n\
             json.dump([read(t) for t in json.load(sys.stdin)], sys.stdout)";
-        let mut child = Command::new("python3")
+        let mut child = Command::new("/usr/bin/python3")
             .args(["-c", READER])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -390,7 +390,7 @@ tasks:
         let mut runner = proptest::test_runner::TestRunner::deterministic();
         let cases: Vec<Value> = (0..500).map(|_| values().new_tree(&mut runner).expect("a value").current()).collect();
         let Some(answers) = pyyaml(&cases.iter().map(emit).collect::<Vec<_>>()) else {
-            return skip("python3 with PyYAML is not installed");
+            return skip("/usr/bin/python3 with PyYAML is not installed");
         };
         for (value, answer) in cases.iter().zip(answers) {
             assert_eq!(spelled(&answer), spelled(&json!([value])), "{}", emit(value));
@@ -411,7 +411,7 @@ tasks:
         // Where PyYAML itself chokes on what it took for a number, or the text is no plain scalar at all.
         let lines: Vec<String> = texts.iter().map(|text| format!("k: {text}\n")).collect();
         let Some(answers) = pyyaml(&lines) else {
-            return skip("python3 with PyYAML is not installed");
+            return skip("/usr/bin/python3 with PyYAML is not installed");
         };
         let mut compared = 0;
         for (line, answer) in lines.iter().zip(answers) {

@@ -26,7 +26,9 @@ curl curl
 git git
 cc build-essential
 iptables iptables
-sudo sudo"
+sudo sudo
+age age
+/usr/lib/python3/dist-packages/yaml/__init__.py python3-yaml"
 
 missing=$(printf '%s\n' "$needs" | while read -r command package; do
     command -v "$command" >/dev/null 2>&1 || [ -f "$command" ] || printf '%s\n' "$package"

@@ -1,0 +1,99 @@
+//! What a client's inventory says about services: which ones it gets, their settings and pinned versions. A name in
+//! there that no package has is a slip, and is said before anything is touched.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::catalogue::Catalogue;
+use super::settings::known_keys;
+use crate::error::{Error, Place, Result};
+use crate::inventory::{Inventory, VarLayer};
+
+/// The host's `services:` list with its place; an inventory layer that names it replaces the one below.
+pub fn services(inventory: &Arc<Inventory>, host: &str) -> Result<Option<(Vec<String>, Option<Place>)>> {
+    let layers = inventory.layers(host);
+    let Some(layer) = layers.iter().rev().find(|layer| layer.vars.contains_key("services")) else { return Ok(None) };
+    let place = layer.place(&["services"]).cloned();
+    let wrong = || at(place.as_ref(), "`services` must be a list of service names".to_owned());
+    let items = layer.vars.get("services").and_then(Value::as_array).ok_or_else(wrong)?;
+    let names = items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong));
+    Ok(Some((names.collect::<Result<_>>()?, place)))
+}
+
+/// Every key of `settings:` and `versions:` that nothing answers to.
+pub(super) fn mistakes(catalogue: &Catalogue, inventory: &Arc<Inventory>, host: &str) -> Vec<Error> {
+    let mut errors = Vec::new();
+    for layer in inventory.layers(host) {
+        settings(catalogue, &layer, &mut errors);
+        if let Some(versions) = layer.vars.get("versions").and_then(Value::as_object) {
+            for (service, version) in versions {
+                let place = layer.place(&["versions", service]);
+                if let Err(error) = catalogue.known(service) {
+                    errors.push(Error { text: format!("`versions`: {}", error.text), ..placed(place, error) });
+                } else if !version.is_string() {
+                    errors.push(
+                        at(place, format!("the version of `{service}` must be text, not a number"))
+                            .hint("put it in quotes: 1.10 without them is 1.1"),
+                    );
+                }
+            }
+        }
+    }
+    errors
+}
+
+fn settings(catalogue: &Catalogue, layer: &VarLayer, errors: &mut Vec<Error>) {
+    let Some(all) = layer.vars.get("settings").filter(|all| !all.is_null()) else { return };
+    let Some(all) = all.as_object() else {
+        let text = "`settings` must be a mapping of services to their settings".to_owned();
+        errors.push(at(layer.place(&["settings"]), text));
+        return;
+    };
+    for (service, settings) in all {
+        let place = layer.place(&["settings", service]);
+        let known: Vec<String> = match service.as_str() {
+            "all" => catalogue.packages.values().flat_map(known_keys).collect(),
+            _ => match catalogue.known(service) {
+                Ok(package) => package.map(|package| known_keys(package).collect()).unwrap_or_default(),
+                Err(error) => {
+                    errors.push(Error { text: format!("`settings`: {}", error.text), ..placed(place, error) });
+                    continue;
+                }
+            },
+        };
+        let Some(settings) = settings.as_object() else {
+            if !settings.is_null() {
+                let text = format!("`settings.{service}` must be a mapping of setting names to values");
+                errors.push(at(place, text));
+            }
+            continue;
+        };
+        // of a broken package nothing is known; it is reported when it is asked for
+        for key in settings.keys().filter(|key| !known.is_empty() && !known.contains(*key)) {
+            let text = match service.as_str() {
+                "all" => format!("no service has a setting `{key}`"),
+                _ => format!("service `{service}` has no setting `{key}`"),
+            };
+            let error = at(layer.place(&["settings", service, key]), text);
+            let error = match service.as_str() {
+                "all" => error,
+                _ => error.hint(format!("it has: {}", known.join(", "))),
+            };
+            errors.push(error.did_you_mean(key, known.iter().map(String::as_str)));
+        }
+    }
+}
+
+fn at(place: Option<&Place>, text: String) -> Error {
+    match place {
+        Some(place) => Error::at(place, text),
+        None => Error::new(text),
+    }
+}
+
+/// The same mistake with the place where it was made.
+pub(super) fn placed(place: Option<&Place>, error: Error) -> Error {
+    let found = at(place, error.text);
+    Error { hint: error.hint, also: error.also, ..found }
+}

@@ -1,0 +1,160 @@
+//! What is wrong with a stack as it comes out of the template, on an imagined host.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::error::{Error, Place};
+use crate::services::catalogue::Package;
+use crate::services::render::sample_secret;
+use crate::services::settings::{known_keys, secret_names};
+
+/// Pinned images, a health check for what stays up, no port past the firewall.
+pub(super) fn findings(package: &Package, runtime: &str, stack: &Value, findings: &mut Vec<Error>) {
+    let place = Place::file(package.stack_template(runtime));
+    let mut say =
+        |text: String, hint: &str| findings.push(Error { place: Some(place.clone()), ..Error::new(text) }.hint(hint));
+    let services = stack.get("services").and_then(Value::as_object);
+    let names: Vec<&str> = services.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let manifest = &package.manifest;
+    let jobs = manifest.jobs.iter().map(|job| (format!("job `{}`", job.name), &job.service));
+    let databases =
+        manifest.databases.iter().filter_map(|d| Some((format!("database `{}`", d.engine), d.service.as_ref()?)));
+    for (who, wanted) in jobs.chain(databases).filter(|(_, wanted)| !names.contains(&wanted.as_str())) {
+        say(
+            format!("{runtime}: {who} is for the service `{wanted}`, which the stack does not have"),
+            &format!("it has: {}", names.join(", ")),
+        );
+    }
+    let known: Vec<String> = known_keys(package).collect();
+    let mut texts = Vec::new();
+    strings(stack, &mut texts);
+    let wanted: BTreeSet<String> = texts.iter().flat_map(|text| interpolated(text)).collect();
+    for name in wanted.iter().filter(|name| !known.contains(name)) {
+        say(
+            format!(
+                "{runtime}: the stack takes `${{{name}}}` from the environment, but the package has no setting `{name}`"
+            ),
+            "declare it in the manifest or in .env.example; a dollar sign of its own is written $$",
+        );
+    }
+    for key in secret_names(package).filter(|key| texts.iter().any(|text| text.contains(&sample_secret(key)))) {
+        say(
+            format!(
+                "{runtime}: the secret `{key}` is rendered into the stack, where everybody on the host can read it"
+            ),
+            &format!("write \"${{{key}}}\" in `environment` instead of {{{{ {key} }}}}"),
+        );
+    }
+    for (name, service) in services.into_iter().flatten() {
+        let image = service.get("image").and_then(Value::as_str).unwrap_or_default();
+        let tag = image.rsplit('/').next().unwrap_or_default().split_once(':').map(|(_, tag)| tag);
+        if !image.is_empty() && !image.contains('@') && tag.is_none_or(|tag| tag == "latest") {
+            say(format!("{runtime}: service `{name}`: the image `{image}` is not pinned"), "name a version tag");
+        }
+        if is_long_running(service) && service.get("healthcheck").is_none() {
+            say(
+                format!("{runtime}: service `{name}` has no health check"),
+                "without one nobody knows when it is up, or that it is down",
+            );
+        }
+        for port in service.get("ports").and_then(Value::as_array).into_iter().flatten() {
+            if let Some(published) = published_past_firewall(port)
+                && !["80", "443"].contains(&published.as_str())
+            {
+                say(
+                    format!(
+                        "{runtime}: service `{name}` publishes port {published} on every address, past the firewall"
+                    ),
+                    "bind it to 127.0.0.1, or let the proxy route to it",
+                );
+            }
+        }
+    }
+}
+
+fn is_long_running(service: &Value) -> bool {
+    let restart = service.get("restart").and_then(Value::as_str).unwrap_or("always");
+    let mode = service.pointer("/deploy/mode").and_then(Value::as_str).unwrap_or("replicated");
+    restart != "no" && !restart.starts_with("on-failure") && !mode.ends_with("-job")
+}
+
+/// The published port if it is not bound to a loopback address.
+fn published_past_firewall(port: &Value) -> Option<String> {
+    match port {
+        Value::String(text) => {
+            let text = text.split('/').next().unwrap_or_default();
+            let parts: Vec<&str> = text.split(':').collect();
+            match parts.as_slice() {
+                [_container] => None,
+                [published, _] => Some((*published).to_owned()),
+                [address, published, _] if !address.starts_with("127.") => Some((*published).to_owned()),
+                _ => None,
+            }
+        }
+        Value::Object(map) => {
+            let address = map.get("host_ip").and_then(Value::as_str).unwrap_or_default();
+            let published = map.get("published")?;
+            (!address.starts_with("127."))
+                .then(|| published.as_str().map_or_else(|| published.to_string(), str::to_owned))
+        }
+        _ => None,
+    }
+}
+
+/// All texts in a value, keys left out.
+fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
+    match value {
+        Value::String(text) => found.push(text),
+        Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
+        Value::Object(map) => map.values().for_each(|item| strings(item, found)),
+        _ => {}
+    }
+}
+
+/// What docker would put in: `$NAME`, `${NAME}`, `${NAME:-default}`; `$$` is a dollar sign.
+fn interpolated(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once('$') {
+        if let Some(escaped) = after.strip_prefix('$') {
+            rest = escaped;
+            continue;
+        }
+        let braced = after.strip_prefix('{').unwrap_or(after);
+        let end = braced.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(braced.len());
+        let (name, behind) = braced.split_at(end);
+        if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+            names.push(name.to_owned());
+        }
+        rest = behind;
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn variables_of_docker_are_found() {
+        assert_eq!(interpolated("a ${A} $B ${C:-d}/$$D $${E} $ 5 $1"), ["A", "B", "C"]);
+    }
+
+    #[test]
+    fn ports_past_the_firewall_are_seen() {
+        assert_eq!(published_past_firewall(&json!("5432:5432")), Some("5432".to_owned()));
+        assert_eq!(published_past_firewall(&json!("127.0.0.1:5432:5432")), None);
+        assert_eq!(published_past_firewall(&json!("0.0.0.0:81:80/tcp")), Some("81".to_owned()));
+        assert_eq!(published_past_firewall(&json!({"target": 80, "published": 8081})), Some("8081".to_owned()));
+        assert_eq!(published_past_firewall(&json!("8000")), None);
+    }
+
+    #[test]
+    fn one_shots_need_no_health_check() {
+        assert!(!is_long_running(&json!({"restart": "no"})));
+        assert!(!is_long_running(&json!({"deploy": {"mode": "replicated-job"}})));
+        assert!(is_long_running(&json!({"restart": "unless-stopped"})));
+    }
+}

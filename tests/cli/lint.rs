@@ -1,0 +1,227 @@
+//! `provision registry lint`: each finding once, with its place and what to do; the shipped packages are without any, and
+//! agree with the schema that editors use.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::project::{MANIFEST, Project, STACK};
+
+fn replaced(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "{from}");
+    text.replacen(from, to, 1)
+}
+
+/// What is wrong; manifest and stack, each with something replaced; what lint says.
+type Finding =
+    (&'static str, &'static [(&'static str, &'static str)], &'static [(&'static str, &'static str)], &'static str);
+
+const FINDINGS: &[Finding] = &[
+    ("schema", &[("\"version\"", "\"versoin\"")], &[], "manifest.json:4: unknown field `versoin`"),
+    ("floating version", &[("\"1.2\"", "\"latest\"")], &[], "the version `latest` floats"),
+    (
+        "unknown dependency",
+        &[("\"aliases\"", "\"dependencies\": [{\"service\": \"nope\"}], \"aliases\"")],
+        &[],
+        "no package provides the dependency `nope`",
+    ),
+    (
+        "unknown validation",
+        &[("\"port\"", "\"prot\"")],
+        &[],
+        "variable `SHOP_PORT`: `prot` is not a kind of setting; did you mean `port`?",
+    ),
+    ("unknown kind of secret", &[("\"hex\"", "\"hexx\"")], &[], "secret `DB_PASSWORD`: `hexx` is not a kind of secret"),
+    (
+        "missing file",
+        &[("\"aliases\"", "\"files\": [{\"src\": \"a.conf\", \"dest\": \"a.conf\"}], \"aliases\"")],
+        &[],
+        "`a.conf` is not in the package",
+    ),
+    (
+        "path outside",
+        &[("\"aliases\"", "\"directories\": [{\"path\": \"../x\"}], \"aliases\"")],
+        &[],
+        "`../x` leads out of the service's folder",
+    ),
+    (
+        "unknown base",
+        &[("\"extends\": null", "\"extends\": \"nope\"")],
+        &[],
+        "extends `nope`, but there is no _defaults/nope.yml",
+    ),
+    (
+        "undeclared in the manifest",
+        &[("shop.{{ domain }}", "shop.{{ domian }}")],
+        &[],
+        "manifest.json:8: the template uses `domian`, which nothing declares",
+    ),
+    (
+        "undeclared in the stack",
+        &[],
+        &[("{{ SHOP_DOMAIN }}", "{{ SHOP_DOMAN }}")],
+        "stack.yml.j2:8: the template uses `SHOP_DOMAN`, which nothing declares",
+    ),
+    (
+        "undeclared in the environment",
+        &[],
+        &[("${DB_PASSWORD}", "${DB_PASWORD}")],
+        "the stack takes `${DB_PASWORD}` from the environment, but the package has no setting",
+    ),
+    (
+        "secret in the stack",
+        &[],
+        &[("\"${DB_PASSWORD}\"", "{{ DB_PASSWORD }}")],
+        "the secret `DB_PASSWORD` is rendered into the stack",
+    ),
+    ("syntax error", &[], &[("{{ version }}", "{{ version")], "stack.yml.j2:"),
+    ("not YAML", &[], &[("services:", "services: [")], "the rendered stack is not YAML"),
+    (
+        "floating image",
+        &[],
+        &[("example/shop:{{ version }}", "example/shop")],
+        "service `web`: the image `example/shop` is not pinned",
+    ),
+    (
+        "latest image",
+        &[],
+        &[("{{ version }}", "latest")],
+        "service `web`: the image `example/shop:latest` is not pinned",
+    ),
+    (
+        "no health check",
+        &[],
+        &[("    healthcheck: {test: [\"CMD\", \"true\"]}\n", "")],
+        "service `web` has no health check",
+    ),
+    (
+        "open port",
+        &[],
+        &[("    labels:", "    ports: [\"5432:5432\"]\n    labels:")],
+        "service `web` publishes port 5432 on every address, past the firewall",
+    ),
+    (
+        "job for nobody",
+        &[(
+            "\"aliases\"",
+            "\"jobs\": [{\"name\": \"j\", \"service\": \"wbe\", \"check\": \"manifest.json\", \"run\": \"manifest.json\"}], \"aliases\"",
+        )],
+        &[],
+        "job `j` is for the service `wbe`, which the stack does not have",
+    ),
+    (
+        "job with an unknown setting",
+        &[(
+            "\"aliases\"",
+            "\"jobs\": [{\"name\": \"j\", \"service\": \"web\", \"check\": \"manifest.json\", \"run\": \"manifest.json\", \"env\": [\"NOPE\"]}], \"aliases\"",
+        )],
+        &[],
+        "job `j` wants `NOPE`, which is no setting",
+    ),
+    (
+        "database in nobody",
+        &[(
+            "\"aliases\"",
+            "\"databases\": [{\"type\": \"postgres\", \"db_name_var\": \"N\", \"user_var\": \"U\", \"password_var\": \"P\", \"service\": \"bd\"}], \"aliases\"",
+        )],
+        &[],
+        "database `postgres` is for the service `bd`",
+    ),
+];
+
+#[test]
+fn each_finding_is_found_alone() {
+    let project = Project::new();
+    let clean = project.run(&["registry", "lint", "shop"]);
+    assert_eq!((clean.code, clean.stdout.as_str()), (0, "shop ok\n"), "{}", clean.stderr);
+    let mut wrong = String::new();
+    for (what, manifest, stack, says) in FINDINGS {
+        let text = manifest.iter().fold(MANIFEST.to_owned(), |text, (from, to)| replaced(&text, from, to));
+        project.file("registry/shop/manifest.json", &text);
+        let text = stack.iter().fold(STACK.to_owned(), |text, (from, to)| replaced(&text, from, to));
+        project.file("registry/shop/stack.yml.j2", &text);
+        let ended = project.run(&["registry", "lint"]);
+        let of_shop: Vec<&str> = ended.stdout.lines().filter(|line| line.contains("registry/shop/")).collect();
+        // what is wrong for both runtimes is said of each; an undeclared variable is undefined as well
+        let most = if says.contains("which nothing declares") { 3 } else { 2 };
+        if ended.code != 2 || !ended.stdout.contains(says) || of_shop.len() > most {
+            wrong.push_str(&format!("\n## {what}: exit {}\n{}\n{}", ended.code, of_shop.join("\n"), ended.stderr));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn the_shipped_packages_are_clean() {
+    let project = Project::new();
+    std::fs::remove_dir_all(project.path("registry")).unwrap();
+    let ended = project.run(&["registry", "lint"]);
+    assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+    let packages = manifests().len();
+    assert!(packages >= 8, "{packages}");
+    assert_eq!(ended.stdout.lines().filter(|line| line.ends_with(" ok")).count(), packages);
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn json_file(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap())
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn schema() -> Value {
+    json_file(&root().join("registry/manifest.schema.json"))
+}
+
+fn manifests() -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(root().join("registry")).unwrap().flatten();
+    entries.map(|entry| entry.path().join("manifest.json")).filter(|path| path.exists()).collect()
+}
+
+#[test]
+fn shipped_manifests_and_the_seed_follow_the_schema() {
+    let schema = jsonschema::validator_for(&schema()).unwrap();
+    for path in manifests().into_iter().chain([root().join("tests/fixtures/seed-s0-manifest.json")]) {
+        let manifest = json_file(&path);
+        let errors: Vec<String> = schema.iter_errors(&manifest).map(|error| format!("{error}")).collect();
+        assert!(errors.is_empty(), "{}: {errors:#?}", path.display());
+    }
+    for wrong in [
+        json!({"id": "x"}),
+        json!({"id": "X", "name": "X"}),
+        json!({"id": "x", "name": "X", "versoin": "1"}),
+        json!({"id": "x", "name": "X", "variables": [{"key": "A", "validation": "prot"}]}),
+        json!({"id": "x", "name": "X", "jobs": [{"name": "j"}]}),
+    ] {
+        assert!(!schema.is_valid(&wrong), "{wrong}");
+    }
+}
+
+/// The names that the program accepts at a place are those of the schema: it lists them when it meets another one.
+#[test]
+fn the_schema_and_the_program_know_the_same_fields() {
+    let schema = schema();
+    let mut places = vec![(schema.clone(), json!({"nope": 1}))];
+    for (field, about) in schema["properties"].as_object().unwrap() {
+        if let Some(items) = about.get("items").filter(|items| items.get("properties").is_some()) {
+            places.push((items.clone(), json!({field: [{"nope": 1}]})));
+        } else if about.get("properties").is_some() {
+            places.push((about.clone(), json!({field: {"nope": 1}})));
+        } else if let Some(object) =
+            about.get("anyOf").and_then(|all| all.get(0)).filter(|one| one.get("properties").is_some())
+        {
+            places.push((object.clone(), json!({field: {"nope": 1}})));
+        }
+    }
+    assert!(places.len() >= 12, "{}", places.len());
+    for (about, wrong) in places {
+        let error =
+            serde_json::from_value::<provision::services::manifest::Manifest>(wrong.clone()).unwrap_err().to_string();
+        let accepted: BTreeSet<&str> = error.split('`').skip(3).step_by(2).collect();
+        let named: BTreeSet<&str> = about["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(accepted, named, "{wrong}: {error}");
+    }
+}

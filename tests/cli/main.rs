@@ -1,0 +1,11 @@
+//! The program from outside, as an operator uses it: wrong input, secrets, `explain`, help, lint. Every test has a project
+//! folder and a home of its own; no host is reached, and where that matters it is proved. One program, so that it is
+//! linked once.
+
+mod bad_input;
+mod explain;
+mod help;
+mod lint;
+mod project;
+mod secrets;
+mod verbs;
