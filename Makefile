@@ -1,7 +1,7 @@
 # What this repository can do, one word each. `make` lists them.
 SHELL := /bin/bash
 CARGO ?= cargo
-PROVISION := target/release/provision
+PROVISION := target/debug/provision
 
 .PHONY: help demo test bench clean rust
 
@@ -10,7 +10,7 @@ help: ## this list
 
 demo: rust ## two throw-away servers on this machine, the complete rollout on them, twice
 	tests/lab/prepare.sh
-	$(CARGO) build --release
+	$(CARGO) build
 	tests/lab/demo.sh $(PROVISION)
 
 test: rust ## every test, those on real lab hosts included

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use provision::lane::Target;
 use serde_json::{Value, json};
 use support::Host;
 
@@ -38,7 +39,8 @@ fn with_shells(test: fn(&Host, &Path)) {
         std::fs::create_dir(&files).unwrap();
         std::fs::create_dir(&work).unwrap();
         println!("with {shell}");
-        test(&Host::local(&program, &files), &work);
+        let target = Target { shell: program, ..Target::local(shell) };
+        test(&Host::at(target, &files), &work);
     }
 }
 

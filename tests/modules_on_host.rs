@@ -15,7 +15,7 @@ use support::Host;
 const CAPABILITIES: &str = "AUDIT_CONTROL AUDIT_READ AUDIT_WRITE CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID \
     IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE \
     NET_BROADCAST NET_RAW SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_NICE SYS_PACCT \
-    SYS_PTRACE SYS_RAWIO SYS_TIME SYS_TTY_CONFIG WAKE_ALARM";
+    SYS_PTRACE SYS_RAWIO SYS_TTY_CONFIG WAKE_ALARM";
 
 fn said(program: &str, args: &[&str]) -> Result<String, String> {
     let output = Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;
@@ -32,8 +32,12 @@ struct Container {
 
 impl Container {
     fn start() -> Result<Container, String> {
-        let images = said("docker", &["images", "provision-lab-host", "--format", "{{.Repository}}:{{.Tag}}"])?;
-        let image = images.lines().next().ok_or("the lab's host image is not built")?;
+        said("docker", &["info"])?;
+        let cache = provision::lab::Options::default().cache;
+        let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+        let image = runtime
+            .block_on(provision::lab::images::host(&cache, &mut |step| eprintln!("  {step}")))
+            .map_err(|error| error.to_string())?;
         let name = format!("pvtest-host-{}", std::process::id());
         let mut args = vec!["run", "-d", "--rm", "--name", &name];
         let options = "--security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined \
@@ -46,7 +50,7 @@ impl Container {
                 "SYSTEMD_PROC_CMDLINE=systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
             ]);
         }
-        args.extend([image, "/sbin/init"]);
+        args.extend([image.as_str(), "/sbin/init"]);
         said("docker", &args)?;
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let container = Container { name, folder };

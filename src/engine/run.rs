@@ -80,6 +80,7 @@ impl Run {
         Claim {
             dir: dir.unwrap_or_else(|| super::lock::DIR.to_owned()),
             owner: self.owner.clone(),
+            process: std::process::id(),
             run: self.id.clone(),
             since: self.since.clone(),
         }

@@ -14,6 +14,8 @@ pub(super) trait Reach {
     async fn ask(&self, queries: &[Query]) -> Result<Vec<Answer>, Trouble>;
     /// Never answered from what was asked ahead of time.
     async fn ask_anew(&self, queries: &[Query]) -> Result<Vec<Answer>, Trouble>;
+    /// Before the first change: nobody else may work on this host. `true`: somebody did until now.
+    async fn claim(&self) -> Result<bool, ActError>;
     async fn act(&self, operations: &[Operation]) -> Result<Vec<Output>, ActError>;
     /// Sleeps, saying why; `false` if nothing would come of it, since changes are only imagined.
     async fn wait(&self, after: Duration, status: &str) -> Result<bool, Trouble>;
@@ -55,6 +57,12 @@ pub(super) async fn settle(module: &dyn Module, host: &impl Reach) -> Result<Set
                 more.clear();
             }
             Plan::Change(change) => {
+                if !host.check() && !change.operations.is_empty() && host.claim().await? {
+                    // planned upon what was so before
+                    answers = host.ask_anew(&module.probe()).await?;
+                    more.clear();
+                    continue;
+                }
                 settled.changed = true;
                 if host.check() {
                     host.imagine(&change);

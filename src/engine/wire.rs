@@ -214,32 +214,30 @@ impl Way<'_> {
         Some(answers)
     }
 
-    /// Changes the host; before the run's first change on it the host is locked.
-    pub async fn act(&self, operations: &[Operation], claim: &Claim) -> Result<Vec<Output>, ActError> {
+    /// Locks the host for this run, once. Gives back the note of whoever holds it instead.
+    pub async fn claim(&self, claim: &Claim) -> Result<Option<String>, ActError> {
+        let mut locked = self.wire.locked.lock().await;
+        if locked.is_some() {
+            return Ok(None);
+        }
+        let taken = self.turn(self.link.connection.act(self.who.as_ref(), &[claim.take()])).await?;
+        if let Some(output) = taken.first().filter(|output| output.rc == lock::HELD) {
+            return Ok(Some(output.stdout_text()));
+        }
+        *locked = Some(Holding { link: self.link.clone(), who: self.who.clone(), claim: claim.clone() });
+        Ok(None)
+    }
+
+    /// Changes the host, which was claimed before.
+    pub async fn act(&self, operations: &[Operation]) -> Result<Vec<Output>, ActError> {
         if operations.is_empty() {
             return Ok(Vec::new());
         }
         self.link.forget();
         self.wire.window.store(1, Ordering::SeqCst);
-        let outcome = self.act_locked(operations, claim).await;
+        let outcome = self.turn(self.link.connection.act(self.who.as_ref(), operations)).await;
         self.link.forget();
         outcome
-    }
-
-    async fn act_locked(&self, operations: &[Operation], claim: &Claim) -> Result<Vec<Output>, ActError> {
-        let mut locked = self.wire.locked.lock().await;
-        if locked.is_some() {
-            drop(locked);
-            return self.turn(self.link.connection.act(self.who.as_ref(), operations)).await;
-        }
-        let taken = self.turn(self.link.connection.act(self.who.as_ref(), &[claim.take()])).await?;
-        if let Some(output) = taken.first().filter(|output| output.rc == lock::HELD) {
-            let trouble = Trouble::new(Cause::Locked, lock::held_by(&self.wire.host, &output.stdout_text()));
-            return Err(trouble.hint("wait until it has ended, then run the same command again").into());
-        }
-        *locked = Some(Holding { link: self.link.clone(), who: self.who.clone(), claim: claim.clone() });
-        drop(locked);
-        self.turn(self.link.connection.act(self.who.as_ref(), operations)).await
     }
 }
 

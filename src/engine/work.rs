@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::done::Done;
 use super::host::Host;
 use super::local::TaskFiles;
+use super::lock;
 use super::settle::{Reach, settle};
 use super::task::number;
 use super::walk::Walk;
@@ -340,9 +341,25 @@ impl Reach for TaskLane<'_> {
         Ok(if self.check { self.route.host.as_imagined(&queries, answers) } else { answers })
     }
 
-    async fn act(&self, operations: &[Operation]) -> Result<Vec<Output>, ActError> {
+    async fn claim(&self) -> Result<bool, ActError> {
         let claim = self.walk.run.claim(self.route.lock_dir.clone());
-        self.way.act(&self.around.operations(operations.to_vec()), &claim).await
+        let mut waited = Duration::ZERO;
+        while let Some(note) = self.way.claim(&claim).await? {
+            if waited >= lock::PATIENCE || !lock::left_by_a_dead_run(&note, &claim) {
+                let trouble = Trouble::new(Cause::Locked, lock::held_by(&self.route.host.name, &note));
+                return Err(trouble.hint("wait until it has ended, then run the same command again").into());
+            }
+            self.wait(lock::PAUSE, "a run that was killed left something running here; waiting for its end").await?;
+            waited += lock::PAUSE;
+        }
+        if !waited.is_zero() {
+            self.way.wire.forget().await;
+        }
+        Ok(!waited.is_zero())
+    }
+
+    async fn act(&self, operations: &[Operation]) -> Result<Vec<Output>, ActError> {
+        self.way.act(&self.around.operations(operations.to_vec())).await
     }
 
     async fn wait(&self, after: Duration, status: &str) -> Result<bool, Trouble> {

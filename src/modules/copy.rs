@@ -437,9 +437,8 @@ impl Module for Remote {
                 forecast: returned.clone(),
             })
         };
-        if let Some(stat) = stat
-            && (!self.args.force || (stat.checksum.is_some() && stat.checksum == source.checksum))
-        {
+        let same = |stat: &&FileStat| stat.checksum.is_some() && stat.checksum == source.checksum;
+        if let Some(stat) = stat.filter(|stat| !self.args.force || same(stat)) {
             let pending = attributes.pending(stat);
             if !self.args.force || pending.is_empty() {
                 return Ok(Plan::NoChange(Return { msg: Some("the content is the same".to_owned()), ..returned }));

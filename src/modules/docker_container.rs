@@ -1,6 +1,7 @@
 //! `docker_container_info` and `docker_container_exec`: look at a running container, run a command in it.
 //!
 //! ```yaml
+//! - docker_container_info: {name: hub-db-1}
 //! - docker_container_exec: {container: hub-db-1, command: healthcheck.sh --connect}
 //! - docker_container_exec: {project: versatile-hub, service: backend, argv: [bench, --site, all, list-apps], user: frappe}
 //! ```

@@ -1,8 +1,11 @@
-//! `setup`: what is known about a host.
+//! `setup` and `ping`: what is known about a host, and whether it answers.
 //!
 //! ```yaml
 //! - name: Facts
 //!   setup: {gather_subset: min}
+//!
+//! - name: Is it there?
+//!   ping:
 //! ```
 //!
 //! One script asks for everything, one pure function reads what it says. `min` leaves out hardware, network,

@@ -5,7 +5,7 @@
 //!   uri: {url: "http://127.0.0.1:8000/health", status_code: [200, 204]}
 //!
 //! - name: The tool, in the version that was tested
-//!   get_url: {url: "https://example.com/tool", dest: /usr/local/bin/tool, mode: "0755", checksum: "sha256:9f86d081…"}
+//!   get_url: {url: "https://example.com/tool", dest: /usr/local/bin/tool, mode: "0755", checksum: "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}
 //! ```
 //!
 //! Made with the host's curl; a plain download also with wget or apt's own helper. Headers, bodies and passwords go to

@@ -3,6 +3,12 @@
 //! ```yaml
 //! - name: Any system has one
 //!   package: {name: [rsync, tar], state: present}
+//!
+//! - name: On Fedora and its kin
+//!   dnf: {name: nginx, state: latest}
+//!
+//! - name: On Alpine
+//!   apk: {name: nginx, update_cache: true}
 //! ```
 //!
 //! `package` takes the manager that the facts name. Leaves out managers other than apt, dnf and apk, package groups

@@ -82,7 +82,7 @@ impl Loader {
         for (key, _) in entries {
             let word = key_text(key);
             if !COMMON.contains(&word.as_str()) && !PLAY.contains(&word.as_str()) {
-                self.unknown_keyword(key, &word, "a play", COMMON.iter().chain(PLAY).copied());
+                self.unknown_keyword(key, &word, "a play", PLAY.iter().chain(COMMON).copied());
             }
         }
         let Some(hosts) = node.get("hosts").filter(|hosts| !hosts.is_null()) else {

@@ -72,7 +72,7 @@ impl Loader {
         for (key, _) in node.entries() {
             let word = key_text(key);
             if !COMMON.contains(&word.as_str()) && !BLOCK.contains(&word.as_str()) {
-                self.unknown_keyword(key, &word, "a block", COMMON.iter().chain(BLOCK).copied());
+                self.unknown_keyword(key, &word, "a block", BLOCK.iter().chain(COMMON).copied());
             }
         }
         let around = self.surroundings(node, around);
@@ -260,7 +260,7 @@ impl Loader {
             let (actions, others): (Vec<_>, Vec<_>) = found.iter().copied().partition(|(key, _)| known(key));
             for (key, _) in &others {
                 let word = key_text(key);
-                let words = COMMON.iter().chain(TASK).copied().chain(catalogue::action_names());
+                let words = TASK.iter().chain(COMMON).copied().chain(catalogue::action_names());
                 self.errors.push(
                     Error::at(&key.place, format!("{task}unknown keyword or module `{word}`"))
                         .did_you_mean(&word, words),

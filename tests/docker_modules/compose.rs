@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::{Project, engine, settle};
+use crate::machine::engine;
+use crate::support::Project;
 
 const SUITE: &str = r#"
 services:
@@ -30,28 +31,28 @@ services:
 #[test]
 fn a_project_comes_up_in_order_and_stays_as_it_is() {
     let Some(engine) = engine() else { return };
-    let project = Project::new(&engine, SUITE);
+    let project = Project::new(engine, SUITE);
     project.write(".env", "COLOUR=red\n");
-    let first = settle("docker_compose_v2", project.task()).unwrap();
+    let first = engine.settle("docker_compose_v2", project.task()).unwrap();
     assert!(first.changed);
     assert_eq!(first.returned.values["containers"].as_array().unwrap().len(), 4);
 
     // the hashes are Compose's own: it would recreate nothing either
-    let again = settle("docker_compose_v2", project.task()).unwrap();
+    let again = engine.settle("docker_compose_v2", project.task()).unwrap();
     assert_eq!((again.changed, again.round_trips), (false, 1), "{:?}", again.diff);
     assert!(project.compose(&["up", "-d", "--dry-run"]).stderr_text().matches("Recreate").count() == 0);
 
     // one setting: only the service that has it, and the reason names it without the value
     project.write(".env", "COLOUR=hunter2\n");
-    let changed = settle("docker_compose_v2", project.task()).unwrap();
+    let changed = engine.settle("docker_compose_v2", project.task()).unwrap();
     let said = changed.diff.concat();
     assert_eq!(said.matches("recreate").count(), 2, "{said}");
     assert!(said.contains("configuration changed: COLOUR") && !said.contains("hunter2"), "{said}");
-    assert!(!settle("docker_compose_v2", project.task()).unwrap().changed);
+    assert!(!engine.settle("docker_compose_v2", project.task()).unwrap().changed);
 
     // what was stopped by hand is started, what ended well is not
     project.compose(&["kill", "db"]);
-    let healed = settle("docker_compose_v2", project.task()).unwrap();
+    let healed = engine.settle("docker_compose_v2", project.task()).unwrap();
     let said = healed.diff.concat();
     assert!(said.contains("start") && said.contains("had ended with code 137") && !said.contains("job"), "{said}");
 
@@ -60,20 +61,22 @@ fn a_project_comes_up_in_order_and_stays_as_it_is() {
         "compose.yaml",
         &SUITE.replace("IMAGE", engine.image()).replace("  db:", "  base:").replace("{db:", "{base:"),
     );
-    assert!(!settle("docker_compose_v2", project.with(json!({"recreate": "never", "services": ["web"]}))).is_err());
-    let tidied = settle("docker_compose_v2", project.with(json!({"remove_orphans": true}))).unwrap();
+    assert!(
+        engine.settle("docker_compose_v2", project.with(json!({"recreate": "never", "services": ["web"]}))).is_ok()
+    );
+    let tidied = engine.settle("docker_compose_v2", project.with(json!({"remove_orphans": true}))).unwrap();
     assert!(tidied.diff.concat().contains("remove"), "{}", tidied.diff.concat());
-    assert!(!settle("docker_compose_v2", project.with(json!({"remove_orphans": true}))).unwrap().changed);
+    assert!(!engine.settle("docker_compose_v2", project.with(json!({"remove_orphans": true}))).unwrap().changed);
 
     let restarted =
-        settle("docker_compose_v2", project.with(json!({"state": "restarted", "services": ["web"]}))).unwrap();
+        engine.settle("docker_compose_v2", project.with(json!({"state": "restarted", "services": ["web"]}))).unwrap();
     assert!(restarted.diff.concat().contains("restart"));
-    assert!(settle("docker_compose_v2", project.with(json!({"recreate": "always"}))).unwrap().changed);
+    assert!(engine.settle("docker_compose_v2", project.with(json!({"recreate": "always"}))).unwrap().changed);
 
-    assert!(settle("docker_compose_v2", project.with(json!({"state": "stopped"}))).unwrap().changed);
-    assert!(!settle("docker_compose_v2", project.with(json!({"state": "stopped"}))).unwrap().changed);
-    assert!(settle("docker_compose_v2", project.with(json!({"state": "absent"}))).unwrap().changed);
-    assert!(!settle("docker_compose_v2", project.with(json!({"state": "absent"}))).unwrap().changed);
+    assert!(engine.settle("docker_compose_v2", project.with(json!({"state": "stopped"}))).unwrap().changed);
+    assert!(!engine.settle("docker_compose_v2", project.with(json!({"state": "stopped"}))).unwrap().changed);
+    assert!(engine.settle("docker_compose_v2", project.with(json!({"state": "absent"}))).unwrap().changed);
+    assert!(!engine.settle("docker_compose_v2", project.with(json!({"state": "absent"}))).unwrap().changed);
 }
 
 #[test]
@@ -90,9 +93,9 @@ fn what_cannot_come_up_fails_soon_and_says_why() {
             "services:\n  a:\n    image: IMAGE\n    {service}\n  b:\n    image: IMAGE\n    command: sleep 100\n    stop_grace_period: 0s\n    depends_on: {{a: {{condition: service_healthy}}}}\n"
         );
         let text = if service.contains("healthcheck") { text } else { text.split("  b:").next().unwrap().to_owned() };
-        let project = Project::new(&engine, &text);
+        let project = Project::new(engine, &text);
         let begin = std::time::Instant::now();
-        let failure = settle("docker_compose_v2", project.task()).unwrap_err();
+        let failure = engine.settle("docker_compose_v2", project.task()).unwrap_err();
         assert!(failure.msg.contains(why), "{service}: {}", failure.msg);
         assert!(failure.values["stderr"].as_str().unwrap().contains(line), "{service}: {:?}", failure.values);
         assert!(begin.elapsed().as_secs() < 30, "{service}: took {:?}", begin.elapsed());
@@ -104,8 +107,8 @@ fn what_cannot_come_up_fails_soon_and_says_why() {
 fn waiting_ends_and_says_who_waits_for_whom() {
     let Some(engine) = engine() else { return };
     let text = "services:\n  slow:\n    image: IMAGE\n    command: sleep 100\n    stop_grace_period: 0s\n    healthcheck: {test: [CMD, 'false'], interval: 1s, start_period: 100s}\n  b:\n    image: IMAGE\n    command: sleep 100\n    depends_on: {slow: {condition: service_healthy}}\n";
-    let project = Project::new(&engine, text);
-    let failure = settle("docker_compose_v2", project.with(json!({"wait_timeout": 4}))).unwrap_err();
+    let project = Project::new(engine, text);
+    let failure = engine.settle("docker_compose_v2", project.with(json!({"wait_timeout": 4}))).unwrap_err();
     assert!(
         failure.msg.contains("not ready 4 s after") && failure.msg.contains("b-1 waits for slow to be healthy"),
         "{}",
@@ -117,16 +120,16 @@ fn waiting_ends_and_says_who_waits_for_whom() {
 #[test]
 fn mistakes_are_named() {
     let Some(engine) = engine() else { return };
-    let project = Project::new(&engine, "services:\n  web:\n    image: IMAGE\n    comand: x\n");
-    let failure = settle("docker_compose_v2", project.task()).unwrap_err();
+    let project = Project::new(engine, "services:\n  web:\n    image: IMAGE\n    comand: x\n");
+    let failure = engine.settle("docker_compose_v2", project.task()).unwrap_err();
     assert!(failure.values["stderr"].as_str().unwrap().contains("comand"), "{:?}", failure.values);
 
-    let project =
-        Project::new(&engine, "services:\n  web:\n    image: provision-test/none:1\n    pull_policy: never\n");
-    let failure = settle("docker_compose_v2", project.task()).unwrap_err();
+    let project = Project::new(engine, "services:\n  web:\n    image: provision-test/none:1\n    pull_policy: never\n");
+    let failure = engine.settle("docker_compose_v2", project.task()).unwrap_err();
     assert!(failure.msg.contains("provision-test/none:1 of service `web` is not on the host"), "{}", failure.msg);
-    let failure = settle("docker_compose_v2", project.with(json!({"services": ["webb"]}))).unwrap_err();
+    let failure = engine.settle("docker_compose_v2", project.with(json!({"services": ["webb"]}))).unwrap_err();
     assert_eq!(failure.hint.as_deref(), Some("did you mean `web`?"));
-    let failure = settle("docker_compose_v2", json!({"project_src": "/no/such", "project_name": "x"})).unwrap_err();
+    let failure =
+        engine.settle("docker_compose_v2", json!({"project_src": "/no/such", "project_name": "x"})).unwrap_err();
     assert_eq!(failure.msg, "project_src /no/such does not exist");
 }

@@ -1,22 +1,9 @@
-//! `database` against real servers, in images that are on this machine (made by the lab); skipped without them.
-
-use std::process::Command;
+//! `database` against real servers, in the images of `tests/images`.
 
 use serde_json::{Value, json};
 
-use crate::support::{Project, engine, settle};
-
-/// An image of this name, if it is here.
-fn image(names: &[&str]) -> Option<String> {
-    let here = |name: &&&str| {
-        Command::new("docker").args(["image", "inspect", name]).output().is_ok_and(|o| o.status.success())
-    };
-    let found = names.iter().find(here).map(|name| (*name).to_owned());
-    if found.is_none() {
-        println!("skipped: no image {} on this machine", names.join(" or "));
-    }
-    found
-}
+use crate::machine::{engine, image};
+use crate::support::Project;
 
 fn task(project: &Project, more: Value) -> Value {
     let mut task =
@@ -32,19 +19,19 @@ const PASSWORD: &str = "p'a\\ss \"$w\" # ñ;";
 #[test]
 fn postgres() {
     let Some(engine) = engine() else { return };
-    let Some(image) = image(&["pgvector/pgvector:pg17"]) else { return };
+    let Some(image) = image("pgvector", "pgvector/pgvector:pg17") else { return };
     let text = format!(
         "services:\n  db:\n    image: {image}\n    stop_grace_period: 0s\n    restart: always\n    environment: {{POSTGRES_PASSWORD: 'root''s $$5'}}\n"
     );
     let project = Project::new(engine, &text);
-    settle("docker_compose_v2", project.with(json!({"wait": false}))).unwrap();
+    engine.settle("docker_compose_v2", project.with(json!({"wait": false}))).unwrap();
     let of = |more: Value| {
         let mut task =
             task(&project, json!({"engine": "pgvector", "password": PASSWORD, "admin_password": "root's $5"}));
         for (key, value) in more.as_object().unwrap() {
             task[key] = value.clone();
         }
-        settle("database", task)
+        engine.settle("database", task)
     };
     let first = of(json!({})).unwrap();
     assert_eq!(first.diff.concat(), "create role it's me\ncreate database my_db\ncreate extension vector\n");
@@ -55,7 +42,7 @@ fn postgres() {
     let login = |password: &str| {
         let script = "ip=$(hostname -i); exec psql -w -h \"${ip%% *}\" -U \"it's me\" -d my_db -Atc 'create table if not exists t (v vector(3)); select 1'";
         let task = json!({"project": project.name, "service": "db", "argv": ["sh", "-c", script], "env": {"PGPASSWORD": password}});
-        settle("docker_container_exec", task).unwrap().returned.values["rc"].clone()
+        engine.settle("docker_container_exec", task).unwrap().returned.values["rc"].clone()
     };
     assert_eq!(login(PASSWORD), 0);
     assert_ne!(login("another"), 0);
@@ -88,12 +75,12 @@ fn postgres() {
 #[test]
 fn mariadb() {
     let Some(engine) = engine() else { return };
-    let Some(image) = image(&["mariadb:11.8"]) else { return };
+    let Some(image) = image("mariadb", "mariadb:11.8") else { return };
     let text = format!(
         "services:\n  db:\n    image: {image}\n    stop_grace_period: 0s\n    restart: always\n    environment: {{MARIADB_ROOT_PASSWORD: 'root''s $$5'}}\n"
     );
     let project = Project::new(engine, &text);
-    settle("docker_compose_v2", project.with(json!({"wait": false}))).unwrap();
+    engine.settle("docker_compose_v2", project.with(json!({"wait": false}))).unwrap();
     let of = |more: Value| {
         let mut task = task(
             &project,
@@ -103,7 +90,7 @@ fn mariadb() {
         for (key, value) in more.as_object().unwrap() {
             task[key] = value.clone();
         }
-        settle("database", task)
+        engine.settle("database", task)
     };
     let first = of(json!({})).unwrap();
     assert_eq!(

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Value, json};
 
-use crate::support::{Project, engine, settle};
+use crate::machine::engine;
+use crate::support::{Project, settle};
 
 /// Texts made of everything that dotenv files, shells and YAML give a meaning to.
 fn values() -> impl Strategy<Value = Vec<String>> {
@@ -34,7 +35,7 @@ fn write(project: &Project, names: &[String], values: &[String]) {
     let values: serde_json::Map<String, Value> =
         names.iter().cloned().zip(values.iter().cloned().map(Value::String)).collect();
     let task = json!({"path": project.path().join(".env"), "values": values});
-    settle("env_file", task).unwrap();
+    project.engine.settle("env_file", task).unwrap();
 }
 
 #[test]
@@ -69,8 +70,11 @@ fn the_container_gets_the_bytes() {
     let outcome = runner.run(&values(), |mut values| {
         values.extend(NAMES.map(|name| format!("own {name} $5")));
         write(&project, &names, &values);
-        settle("docker_compose_v2", project.task()).map_err(|failure| TestCaseError::fail(format!("{failure:?}")))?;
-        let mut logs = std::process::Command::new("docker");
+        project
+            .engine
+            .settle("docker_compose_v2", project.task())
+            .map_err(|failure| TestCaseError::fail(format!("{failure:?}")))?;
+        let mut logs = engine.docker();
         let environ = logs.arg("logs").arg(format!("{}-a-1", project.name)).output().expect("docker runs").stdout;
         let got: Vec<&[u8]> = environ.split(|byte| *byte == 0).collect();
         for (name, value) in names.iter().zip(&values) {
@@ -88,9 +92,9 @@ fn a_second_run_writes_nothing_and_a_change_shows_no_value() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(".env");
     let task = |value: &str| json!({"path": path, "values": {"DB_PASSWORD": value, "PORT": 8000}});
-    assert!(settle("env_file", task("hunter2 $x")).unwrap().changed);
-    assert!(!settle("env_file", task("hunter2 $x")).unwrap().changed);
-    let changed = settle("env_file", task("hunter3")).unwrap();
+    assert!(settle(&[], "env_file", task("hunter2 $x")).unwrap().changed);
+    assert!(!settle(&[], "env_file", task("hunter2 $x")).unwrap().changed);
+    let changed = settle(&[], "env_file", task("hunter3")).unwrap();
     assert_eq!(changed.diff.concat(), "DB_PASSWORD (new value)\nPORT\n");
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

@@ -1,10 +1,12 @@
 //! The Docker modules against a real engine: what they plan is carried out by a local `sh`, as a lane would.
 //!
-//! Needs `docker`, an engine, `docker compose` and busybox (for an image made on the spot); skipped otherwise.
+//! Needs what `tests/lab/prepare.sh` puts on a machine and nothing more: command lines, images and a swarm are made
+//! from that (see `machine.rs`). Skipped without an engine, never under CI.
 
 mod compose;
 mod database;
 mod env_file;
+mod machine;
 mod objects;
 mod support;
 mod swarm;

@@ -1,10 +1,9 @@
-//! A real engine for the tests of the Docker modules: finds it, makes a tiny image, carries plans out by a local `sh`.
+//! Carries plans out by a local `sh`, with the programs and against the engine of `machine.rs`.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use provision::modules::{self, Build, Local, LocalKind};
@@ -13,69 +12,22 @@ use provision::plan::{
 };
 use serde_json::Value;
 
-pub struct Engine {
-    image: String,
-}
+use crate::machine::Engine;
 
-/// The engine of this machine; None, with the reason printed, if the tests cannot run here.
-pub fn engine() -> Option<&'static Engine> {
-    static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
-    match ENGINE.get_or_init(find) {
-        Ok(engine) => Some(engine),
-        Err(why) => {
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "cannot be skipped in CI: {why}");
-            println!("skipped: {why}");
-            None
-        }
-    }
-}
-
-fn find() -> Result<Engine, String> {
-    let said = |command: &str| {
-        let output = Command::new("sh").arg("-c").arg(command).output().map_err(|error| error.to_string())?;
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-            false => Err(format!("`{command}`: {}", String::from_utf8_lossy(&output.stderr).trim())),
-        }
-    };
-    said("docker info --format '{{.ServerVersion}}'")?;
-    said("docker compose version --short")?;
-    let busybox = said("command -v busybox")?;
-    let image = "provision-test/busybox:1".to_owned();
-    if said(&format!("docker image inspect {image}")).is_err() {
-        let root = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let at = root.path().display();
-        said(&format!(
-            "mkdir -p {at}/bin {at}/tmp {at}/etc && cp {busybox} {at}/bin/busybox && chmod 1777 {at}/tmp && \
-             for a in sh sleep cat test env touch true false echo base64 printf; do ln -s busybox {at}/bin/$a; done && \
-             echo root:x:0:0::/tmp:/bin/sh >{at}/etc/passwd && \
-             tar -C {at} -c . | docker import -c 'ENV PATH=/bin' -c 'CMD [\"sleep\", \"100000\"]' - {image}"
-        ))?;
-    }
-    Ok(Engine { image })
-}
-
-impl Engine {
-    pub fn image(&self) -> &str {
-        &self.image
-    }
-
-    pub fn unique(&self, what: &str) -> String {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        format!("pvtest-{what}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
+/// What the environment of every script has besides this process's own.
+type Env = [(&'static str, OsString)];
 
 /// A compose project in a scratch folder; taken down at the end.
 pub struct Project {
     pub name: String,
     pub folder: tempfile::TempDir,
+    pub engine: &'static Engine,
 }
 
 impl Project {
     /// `IMAGE` in the text stands for the tiny image.
-    pub fn new(engine: &Engine, compose: &str) -> Project {
-        let project = Project { name: engine.unique("p"), folder: tempfile::tempdir().unwrap() };
+    pub fn new(engine: &'static Engine, compose: &str) -> Project {
+        let project = Project { name: engine.unique("p"), folder: tempfile::tempdir().unwrap(), engine };
         project.write("compose.yaml", &compose.replace("IMAGE", engine.image()));
         project
     }
@@ -101,7 +53,7 @@ impl Project {
     }
 
     pub fn compose(&self, args: &[&str]) -> Output {
-        let mut command = Command::new("docker");
+        let mut command = self.engine.docker();
         command.args(["compose", "--project-name", &self.name]).args(args).current_dir(self.path());
         let output = command.output().unwrap();
         Output { rc: output.status.code().unwrap_or(255), stdout: output.stdout, stderr: output.stderr }
@@ -141,14 +93,14 @@ impl Local for NoFiles {
 }
 
 /// Probe, plan and act until the module says that all is as wanted.
-pub fn settle(name: &str, args: Value) -> Result<Settled, Failure> {
+pub fn settle(env: &Env, name: &str, args: Value) -> Result<Settled, Failure> {
     let Value::Object(args) = args else { panic!("arguments are a mapping") };
     let spec = modules::find(name).unwrap_or_else(|| panic!("no module {name}"));
     let facts = Object::new();
     let module = (spec.build)(args, &Build { local: &NoFiles, facts: &facts, check: false })?;
     let begin = Instant::now();
     let (mut more, mut changes, mut round_trips, mut diff) = (Vec::new(), 0, 1, Vec::new());
-    let mut answers: Vec<Answer> = module.probe().iter().map(answer).collect();
+    let mut answers: Vec<Answer> = module.probe().iter().map(|query| answer(env, query)).collect();
     let done = |returned: Return, changes: usize, round_trips, diff| {
         let changed = returned.changed.unwrap_or(changes > 0);
         Ok(Settled { returned, changed, round_trips, diff })
@@ -158,7 +110,7 @@ pub fn settle(name: &str, args: Value) -> Result<Settled, Failure> {
         match module.plan(&Observed { answers: &answers, more: &more, elapsed: begin.elapsed(), changes })? {
             Plan::Ask(queries) => {
                 round_trips += 1;
-                more.extend(queries.iter().map(answer));
+                more.extend(queries.iter().map(|query| answer(env, query)));
                 continue;
             }
             Plan::NoChange(returned) => return done(returned, changes, round_trips, diff),
@@ -167,7 +119,8 @@ pub fn settle(name: &str, args: Value) -> Result<Settled, Failure> {
                 diff.extend(change.diff.into_iter().map(|diff| diff.after));
                 changes += 1;
                 round_trips += 1;
-                let outputs = change.operations.iter().map(act).collect::<Result<Vec<_>, _>>()?;
+                let outputs =
+                    change.operations.iter().map(|operation| act(env, operation)).collect::<Result<Vec<_>, _>>()?;
                 if change.then == Then::Finish {
                     return done(module.finish(&outputs)?, changes, round_trips, diff);
                 }
@@ -175,13 +128,13 @@ pub fn settle(name: &str, args: Value) -> Result<Settled, Failure> {
         }
         round_trips += 1;
         more.clear();
-        answers = module.probe().iter().map(answer).collect();
+        answers = module.probe().iter().map(|query| answer(env, query)).collect();
     }
 }
 
-fn answer(query: &Query) -> Answer {
+fn answer(env: &Env, query: &Query) -> Answer {
     match query {
-        Query::Run(script) => Answer::Output(run(script)),
+        Query::Run(script) => Answer::Output(run(env, script)),
         Query::Read { path, .. } => Answer::Bytes(std::fs::read(path).ok()),
         Query::Stat { path, .. } => Answer::Stat(stat(path)),
     }
@@ -213,10 +166,10 @@ fn stat(path: &str) -> Option<FileStat> {
     })
 }
 
-fn act(operation: &Operation) -> Result<Output, Failure> {
+fn act(env: &Env, operation: &Operation) -> Result<Output, Failure> {
     match operation {
         Operation::Run { script, accept } => {
-            let output = run(script);
+            let output = run(env, script);
             match accept.contains(&output.rc) {
                 true => Ok(output),
                 false => Err(Failure::of("failed", script, &output)),
@@ -236,9 +189,15 @@ fn act(operation: &Operation) -> Result<Output, Failure> {
 }
 
 /// As a lane does it, but with the script in an argument: these tests are not about secrets of the wire.
-pub fn run(script: &Script) -> Output {
+fn run(env: &Env, script: &Script) -> Output {
     let mut command = Command::new("sh");
-    command.arg("-c").arg(script.render()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .envs(env.iter().cloned())
+        .arg("-c")
+        .arg(script.render())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     if let Some(cwd) = &script.cwd {
         if !Path::new(cwd).is_dir() {
             return Output { rc: 2, ..Output::default() };

@@ -3,7 +3,7 @@
 # same command again. `make demo` calls it with the program to use.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-provision=$(realpath "${1:-target/release/provision}")
+provision=$(realpath "${1:-target/debug/provision}")
 # the lab's own throw-away identity; nothing of the demo is readable with, or written for, a real one
 export PROVISION_IDENTITY=$PWD/lab/identity.txt
 
@@ -14,7 +14,7 @@ step() { printf '\n\033[1m==> %s\033[0m\n' "$*"; }
 step "two throw-away servers: Debian 13, systemd, sshd, no Docker"
 "$provision" lab up --images tests/images
 
-rollout=("$provision" -i inventory -i lab --host clienteA,clienteB)
+rollout=("$provision" -i inventory -i lab --host clienteA,clienteB --yes)
 step "the rollout: provision ${rollout[*]:1}"
 first=$SECONDS
 "${rollout[@]}"

@@ -24,13 +24,7 @@ pub struct Settled {
 }
 
 impl Host {
-    /// This machine, worked on by one of its shells.
-    pub fn local(shell: &str, files: &Path) -> Host {
-        let mut target = Target::local("test");
-        target.shell = shell.to_owned();
-        Host::at(target, files)
-    }
-
+    /// The host behind a target; the local machine's by [`Target::local`].
     pub fn at(target: Target, files: &Path) -> Host {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let connection = runtime.block_on(async {
