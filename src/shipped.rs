@@ -23,12 +23,17 @@ struct Playbooks;
 
 /// Where `name` (e.g. `playbooks/rollout.yml`) is: in the project folder if it is there, else in the binary.
 pub fn locate(project: &Path, name: &str) -> Option<PathBuf> {
-    let own = project.join(name);
+    let own = in_project(project, name);
     if own.exists() {
         return Some(own);
     }
     let carried = Path::new(ROOT).join(name);
     exists(&carried).then_some(carried)
+}
+
+/// A path in the project folder, as an operator would write it: without `./` in front.
+pub fn in_project(project: &Path, name: &str) -> PathBuf {
+    if project == Path::new(".") { PathBuf::from(name) } else { project.join(name) }
 }
 
 /// The bytes of a file, on disk or carried.

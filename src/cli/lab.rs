@@ -55,7 +55,10 @@ enum Verb {
     },
     /// Put images of this machine's Docker into the lab's registry
     #[command(after_help = "Example:\n  provision lab push traefik:v3.7.9")]
-    Push { images: Vec<String> },
+    Push {
+        /// Their names, as `docker images` lists them
+        images: Vec<String>,
+    },
     /// Remove the hosts
     #[command(after_help = "Examples:
   provision lab down

@@ -45,7 +45,7 @@ impl Catalogue {
     /// Reads `registry/` of the binary, then of the project, then the `extra` folders; later ones win.
     pub fn load(project: &Path, extra: &[PathBuf]) -> Result<Catalogue> {
         let mut catalogue = Catalogue::default();
-        let mut folders = vec![Path::new(shipped::ROOT).join("registry"), project.join("registry")];
+        let mut folders = vec![Path::new(shipped::ROOT).join("registry"), shipped::in_project(project, "registry")];
         for folder in extra {
             if !folder.is_dir() {
                 return Err(Error::new(format!("registry folder `{}` does not exist", folder.display())));

@@ -21,12 +21,24 @@ pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
     let mut findings = Vec::new();
     manifest(catalogue, package, &mut findings);
     templates(package, &mut findings);
-    for runtime in ["compose", "swarm"] {
+    let of_stack = |runtime: &str| {
+        let mut findings = Vec::new();
         match super::render::sample(catalogue, package, runtime) {
-            Ok(found) => stack::findings(package, runtime, &found, &mut findings),
+            Ok(rendered) => stack::findings(package, runtime, &rendered, &mut findings),
             Err(error) => findings.push(error),
         }
-    }
+        findings
+    };
+    let (compose, swarm) = (of_stack("compose"), of_stack("swarm"));
+    let texts = |findings: &[Error]| findings.iter().map(|finding| finding.text.clone()).collect::<BTreeSet<String>>();
+    let (in_compose, in_swarm) = (texts(&compose), texts(&swarm));
+    // what holds for both is said once, what holds for one says for which
+    let swarm = swarm.into_iter().filter(|finding| !in_compose.contains(&finding.text));
+    findings.extend(compose.into_iter().map(|finding| match in_swarm.contains(&finding.text) {
+        true => finding,
+        false => finding.context("compose"),
+    }));
+    findings.extend(swarm.map(|finding| finding.context("swarm")));
     let mut seen = BTreeSet::new();
     findings.retain(|finding| seen.insert(finding.to_string()));
     findings
@@ -40,7 +52,8 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     if manifest.version == "latest" {
         say("the version `latest` floats: two clients get two programs".to_owned(), "pin a tag");
     }
-    for dependency in &manifest.dependencies {
+    // a required one is found by ordering, below
+    for dependency in manifest.dependencies.iter().filter(|dependency| !dependency.required) {
         if catalogue.resolve(&dependency.service, &[]).is_none() && dependency.check_command.is_none() {
             say(
                 format!("no package provides the dependency `{}`", dependency.service),

@@ -445,7 +445,7 @@ fn each_gives_one_clear_error_and_touches_nothing() {
         if ended.code != 2 {
             complaints.push(format!("exit code {}", ended.code));
         }
-        if ended.stderr.matches("error:").count() != 1 {
+        if ended.stderr.lines().filter(|line| line.starts_with("error:")).count() != 1 {
             complaints.push("not one error".to_owned());
         }
         complaints.extend(

@@ -150,7 +150,7 @@ fn edit_changes_only_what_was_changed() {
         &project,
         &format!(
             "stat -c '%a %n' \"$1\" > {seen}; stat -f -c %T \"$1\" >> {seen}; cat \"$1\" >> {seen}
-             sed -i -e 's/^CHANGE=.*/CHANGE=new #1/' -e '/^DROP=/d' \"$1\"; echo 'ADD=\"x\\ny\"' >> \"$1\"; touch \"$1~\"",
+             sed -i -e 's/^CHANGE=.*/CHANGE=new #1/' -e '/^DROP=/d' \"$1\"; printf '%s\\n' 'ADD=\"x\\ny\"' >> \"$1\"; touch \"$1~\"",
             seen = seen.display()
         ),
     );

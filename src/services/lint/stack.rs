@@ -22,7 +22,7 @@ pub(super) fn findings(package: &Package, runtime: &str, stack: &Value, findings
         manifest.databases.iter().filter_map(|d| Some((format!("database `{}`", d.engine), d.service.as_ref()?)));
     for (who, wanted) in jobs.chain(databases).filter(|(_, wanted)| !names.contains(&wanted.as_str())) {
         say(
-            format!("{runtime}: {who} is for the service `{wanted}`, which the stack does not have"),
+            format!("{who} is for the service `{wanted}`, which the stack does not have"),
             &format!("it has: {}", names.join(", ")),
         );
     }
@@ -32,17 +32,13 @@ pub(super) fn findings(package: &Package, runtime: &str, stack: &Value, findings
     let wanted: BTreeSet<String> = texts.iter().flat_map(|text| interpolated(text)).collect();
     for name in wanted.iter().filter(|name| !known.contains(name)) {
         say(
-            format!(
-                "{runtime}: the stack takes `${{{name}}}` from the environment, but the package has no setting `{name}`"
-            ),
+            format!("the stack takes `${{{name}}}` from the environment, but the package has no setting `{name}`"),
             "declare it in the manifest or in .env.example; a dollar sign of its own is written $$",
         );
     }
     for key in secret_names(package).filter(|key| texts.iter().any(|text| text.contains(&sample_secret(key)))) {
         say(
-            format!(
-                "{runtime}: the secret `{key}` is rendered into the stack, where everybody on the host can read it"
-            ),
+            format!("the secret `{key}` is rendered into the stack, where everybody on the host can read it"),
             &format!("write \"${{{key}}}\" in `environment` instead of {{{{ {key} }}}}"),
         );
     }
@@ -50,11 +46,11 @@ pub(super) fn findings(package: &Package, runtime: &str, stack: &Value, findings
         let image = service.get("image").and_then(Value::as_str).unwrap_or_default();
         let tag = image.rsplit('/').next().unwrap_or_default().split_once(':').map(|(_, tag)| tag);
         if !image.is_empty() && !image.contains('@') && tag.is_none_or(|tag| tag == "latest") {
-            say(format!("{runtime}: service `{name}`: the image `{image}` is not pinned"), "name a version tag");
+            say(format!("service `{name}`: the image `{image}` is not pinned"), "name a version tag");
         }
         if is_long_running(service) && service.get("healthcheck").is_none() {
             say(
-                format!("{runtime}: service `{name}` has no health check"),
+                format!("service `{name}` has no health check"),
                 "without one nobody knows when it is up, or that it is down",
             );
         }
@@ -63,9 +59,7 @@ pub(super) fn findings(package: &Package, runtime: &str, stack: &Value, findings
                 && !["80", "443"].contains(&published.as_str())
             {
                 say(
-                    format!(
-                        "{runtime}: service `{name}` publishes port {published} on every address, past the firewall"
-                    ),
+                    format!("service `{name}` publishes port {published} on every address, past the firewall"),
                     "bind it to 127.0.0.1, or let the proxy route to it",
                 );
             }
