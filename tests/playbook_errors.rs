@@ -15,7 +15,10 @@ fn errors(text: &str) -> String {
 fn every_mistake_is_named_with_its_line() {
     // playbook, lines of the report
     let table: &[(&str, &[&str])] = &[
-        ("- hosts: all\n  taks: []\n", &["play.yml:2: unknown keyword `taks` of a play", "hint: did you mean `tasks`?"]),
+        (
+            "- hosts: all\n  taks: []\n",
+            &["play.yml:2: unknown keyword `taks` of a play", "hint: did you mean `tasks`?"],
+        ),
         ("- name: x\n", &["play.yml:1: the play names no hosts"]),
         ("hosts: all\n", &["play.yml:1: a playbook must be a list of plays, not a mapping"]),
         (
@@ -87,7 +90,9 @@ fn every_mistake_is_named_with_its_line() {
         let report = errors(text);
         let mut rest = report.as_str();
         for line in *expected {
-            let Some(at) = rest.find(line) else { panic!("{line:?} is not in (or out of order)\n{report}\nof\n{text}") };
+            let Some(at) = rest.find(line) else {
+                panic!("{line:?} is not in (or out of order)\n{report}\nof\n{text}")
+            };
             rest = &rest[at + line.len()..];
         }
     }
