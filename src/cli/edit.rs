@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::plan::Secret;
 
 /// What tmpfs calls itself (linux/magic.h).
-const TMPFS: i64 = 0x0102_1994;
+const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
 /// Shows the settings in `$VISUAL` or `$EDITOR` and gives back what they became. `about` heads the file.
 pub(super) fn edit(about: &str, settings: &IndexMap<String, Secret>) -> Result<IndexMap<String, Secret>> {
@@ -65,9 +65,7 @@ fn editor() -> Result<String> {
 /// A folder that no disk ever sees.
 fn memory_folder() -> Result<PathBuf> {
     let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let in_memory = |path: &PathBuf| {
-        rustix::fs::statfs(path).is_ok_and(|about| i64::try_from(about.f_type).is_ok_and(|kind| kind == TMPFS))
-    };
+    let in_memory = |path: &PathBuf| rustix::fs::statfs(path).is_ok_and(|about| about.f_type == TMPFS);
     own.into_iter().chain([PathBuf::from("/dev/shm")]).find(in_memory).ok_or_else(|| {
         Error::new("there is no folder in memory to edit secrets in: neither $XDG_RUNTIME_DIR nor /dev/shm is a tmpfs")
             .hint("use `provision secrets set`, which needs no file")
