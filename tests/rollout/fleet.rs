@@ -169,7 +169,7 @@ fn plant(stage: &Stage, registry: &str) -> Vec<(&'static str, &'static str, Stri
             format!("con espacios {} $HOME ${{X}} `id` #no \"d\" 'q' \\n ñandú 漢字\nsegunda línea={}", word(), word()),
         ),
         ("clienteA", "chat/SMTP_PASSWORD", format!("p$$w {}'\"# %s", word())),
-        ("clienteB", "agent/OPENAI_API_KEY", format!("sk-{}\\{}", word(), word())),
+        ("clienteB", "agent/ANTHROPIC_API_KEY", format!("sk-ant-{}\\{}", word(), word())),
     ];
     for (host, name, value) in &planted {
         stage.set_secret(host, name, value, &["--registry", registry]);
