@@ -122,7 +122,7 @@ fn forms_of(value: &str) -> BTreeSet<Vec<u8>> {
     // a word of it betrays it too, whatever became of the signs around it
     texts.extend(value.split(|c: char| !c.is_alphanumeric()).map(str::to_owned));
     let mut forms: BTreeSet<Vec<u8>> = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
-    for bytes in [value.as_bytes(), json[1..json.len() - 1].as_bytes()] {
+    for bytes in [value.as_bytes(), &json.as_bytes()[1..json.len() - 1]] {
         for shift in 0..3 {
             for engine in [&STANDARD, &URL_SAFE] {
                 forms.insert(inside_base64(bytes, shift, engine));

@@ -24,6 +24,8 @@ pub struct Stage {
     pub scratch: PathBuf,
     /// The program's own $XDG_RUNTIME_DIR: its control sockets, and nobody else's.
     pub runtime: PathBuf,
+    /// Outlives this program and takes the hosts away; None until it is started.
+    _watcher: Option<Child>,
 }
 
 /// A run that has ended.
@@ -76,9 +78,9 @@ impl Stage {
             images: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images")),
             ..Options::default()
         };
-        let stage = Stage { options, scratch, runtime };
+        let mut stage = Stage { options, scratch, runtime, _watcher: None };
         shell(REMOVE, &[PREFIX]);
-        Command::new("sh")
+        let watcher = Command::new("sh")
             .args(["-c", "while kill -0 \"$1\" 2>/dev/null; do sleep 0.5; done; rm -rf \"$3\"; eval \"$4\"", "sh"])
             .args([&std::process::id().to_string(), PREFIX, &text(&stage.runtime), &REMOVE.replace("$1", PREFIX)])
             // the lock is held until the hosts are gone
@@ -87,6 +89,7 @@ impl Stage {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        stage._watcher = Some(watcher);
         stage.up();
         stage
     }
