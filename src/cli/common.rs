@@ -14,6 +14,7 @@ use crate::plan::Object;
 use crate::report::{journal, style};
 use crate::secrets::{Identities, Redactor};
 use crate::services::Catalogue;
+use crate::services::settings::Sources;
 use crate::yaml;
 
 /// Where the fleet is described.
@@ -83,6 +84,17 @@ impl FleetFlags {
 }
 
 impl Fleet {
+    /// What services' settings are made from.
+    pub fn sources(&self) -> Sources<'_> {
+        Sources {
+            catalogue: &self.catalogue,
+            inventory: &self.inventory,
+            identities: &self.identities,
+            extra_vars: &self.extra_vars,
+            redactor: &self.redactor,
+        }
+    }
+
     /// The hosts of a pattern; `@failed` are those of the last run.
     pub fn select(&self, pattern: &str) -> Result<Vec<String>> {
         let failed = if pattern.contains("@failed") { journal::last_failed(&self.runs) } else { Vec::new() };

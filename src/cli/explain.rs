@@ -5,7 +5,7 @@ use clap::Args;
 use super::common::{Fleet, FleetFlags};
 use crate::error::{Error, Result};
 use crate::report::style::{bold, dim};
-use crate::services::settings::{Setting, Sources};
+use crate::services::settings::Setting;
 use crate::services::{Rollout, Selection};
 
 #[derive(Args)]
@@ -33,13 +33,7 @@ pub fn main(flags: Flags) -> Result<u8> {
         Some((service, key)) => (Some(service.to_owned()), Some(key.to_owned())),
         None => (None, flags.key.clone()),
     };
-    let sources = Sources {
-        catalogue: &fleet.catalogue,
-        inventory: &fleet.inventory,
-        identities: &fleet.identities,
-        extra_vars: &fleet.extra_vars,
-        redactor: &fleet.redactor,
-    };
+    let sources = fleet.sources();
     let selection = Selection { services: service.map(|service| vec![service]), with_dependencies: false };
     let mut found = false;
     for host in &hosts {

@@ -6,7 +6,6 @@ use serde_json::Value;
 use super::common::{Fleet, FleetFlags};
 use crate::error::{Error, Result};
 use crate::report::style::{bold, green, red, table};
-use crate::services::settings::Sources;
 use crate::services::{Package, Rollout, Selection, lint};
 
 #[derive(Args)]
@@ -154,13 +153,7 @@ fn lint_all(fleet: &Fleet, names: &[String]) -> Result<u8> {
 }
 
 fn render(fleet: &Fleet, service: &str, pattern: &str) -> Result<()> {
-    let sources = Sources {
-        catalogue: &fleet.catalogue,
-        inventory: &fleet.inventory,
-        identities: &fleet.identities,
-        extra_vars: &fleet.extra_vars,
-        redactor: &fleet.redactor,
-    };
+    let sources = fleet.sources();
     let package = fleet.catalogue.get(service)?;
     let selection = Selection { services: Some(vec![package.id.clone()]), with_dependencies: true };
     let hosts = fleet.select(pattern)?;

@@ -9,7 +9,7 @@ use super::execute::{RunFlags, execute, readers_are_known};
 use crate::error::{Error, Result};
 use crate::playbook::{self, ActionKind, Around, Control, Item, Play};
 use crate::report::style;
-use crate::services::{Rollout, Selection, settings::Sources};
+use crate::services::{Rollout, Selection};
 use crate::shipped;
 
 #[derive(Args)]
@@ -61,13 +61,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
     {
         return Err(Error::new(format!("this would touch every one of the {every} hosts")).hint("say so with --all"));
     }
-    let sources = Sources {
-        catalogue: &fleet.catalogue,
-        inventory: &fleet.inventory,
-        identities: &fleet.identities,
-        extra_vars: &fleet.extra_vars,
-        redactor: &fleet.redactor,
-    };
+    let sources = fleet.sources();
     let selection = Selection { services: flags.services.clone(), with_dependencies: !flags.no_deps };
     let rollout = Rollout::prepare(&sources, &hosts, &selection, tasks_file()?)?;
     let playbook = shipped::locate(Path::new("."), "playbooks/rollout.yml")

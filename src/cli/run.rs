@@ -8,7 +8,7 @@ use super::common::FleetFlags;
 use super::execute::{RunFlags, execute};
 use crate::error::Result;
 use crate::playbook;
-use crate::services::{Rollout, Selection, settings::Sources};
+use crate::services::{Rollout, Selection};
 use crate::shipped;
 
 #[derive(Args)]
@@ -36,13 +36,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let plays = playbook::load(&path)?;
     let rollout = super::rollout::needs_services(&plays).then(|| {
         let hosts = if limit.is_empty() { fleet.select("all")? } else { limit.clone() };
-        let sources = Sources {
-            catalogue: &fleet.catalogue,
-            inventory: &fleet.inventory,
-            identities: &fleet.identities,
-            extra_vars: &fleet.extra_vars,
-            redactor: &fleet.redactor,
-        };
+        let sources = fleet.sources();
         let selection = Selection { services: None, with_dependencies: true };
         Rollout::prepare(&sources, &hosts, &selection, super::rollout::tasks_file()?)
     });

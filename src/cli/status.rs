@@ -16,7 +16,6 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Kind, Outcome, Status};
 use crate::report::style::{bold, green, red, table, yellow};
 use crate::report::tally::cause_word;
-use crate::services::settings::Sources;
 use crate::services::{Rollout, Selection, declared};
 use crate::{playbook, shipped};
 
@@ -172,13 +171,7 @@ fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
 
 /// What would be deployed now: version, digest, SHA-256 of the stack. None where it cannot be worked out here.
 fn wanted(fleet: &Fleet, host: &str) -> Option<IndexMap<String, (String, String, String)>> {
-    let sources = Sources {
-        catalogue: &fleet.catalogue,
-        inventory: &fleet.inventory,
-        identities: &fleet.identities,
-        extra_vars: &fleet.extra_vars,
-        redactor: &fleet.redactor,
-    };
+    let sources = fleet.sources();
     let selection = Selection { services: None, with_dependencies: true };
     let tasks_file = super::rollout::tasks_file().ok()?;
     let rollout = Rollout::prepare(&sources, &[host.to_owned()], &selection, tasks_file).ok()?;

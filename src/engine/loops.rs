@@ -1,12 +1,100 @@
-//! What a task's loop goes over: `loop` and the kinds of `with_…`.
+//! Loops: what they go over (`loop` and the kinds of `with_…`), one item after the other.
+
+use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::done::Done;
+use super::scope::object;
+use super::task::seconds;
 use super::walk::Walk;
+use crate::event::{Cause, Kind, Status, TaskRef};
+use crate::plan::Object;
 use crate::playbook::{RepeatKind, Task, find_file};
 use crate::vars::{Fault, Scope};
 
 impl Walk {
+    /// A loop: every item in its turn, the questions of the rest asked along with the first.
+    pub async fn each(
+        &mut self,
+        task: &Arc<Task>,
+        scope: &Scope,
+        items: Vec<Value>,
+        reference: &TaskRef,
+        quiet: bool,
+    ) -> Done {
+        let Some(repeat) = &task.repeat else { return Done::ok() };
+        if items.is_empty() {
+            return Done::no_items();
+        }
+        let scopes: Vec<Scope> =
+            items.iter().enumerate().map(|(index, _)| self.item_scope(task, scope, &items, index)).collect();
+        let pause = repeat.pause.as_ref().and_then(|pause| seconds(pause, scope));
+        let mut results = Vec::new();
+        for (index, scope) in scopes.iter().enumerate() {
+            if index > 0 {
+                if self.run.cancel.is_cancelled() {
+                    break;
+                }
+                if let Some(pause) = pause {
+                    self.sleep(pause).await;
+                }
+            }
+            let begin = Instant::now();
+            let mut reference = reference.clone();
+            reference.item = Some(match quiet {
+                true => "(hidden)".to_owned(),
+                false => label(repeat.label.as_ref(), scope, &items[index]),
+            });
+            let mut done = self.item(task, scope, &reference, &scopes[index + 1..]).await;
+            done.result.insert("ansible_loop_var".to_owned(), Value::from(repeat.loop_var.as_str()));
+            done.result.insert(repeat.loop_var.clone(), items[index].clone());
+            let ends = done.status == Status::Unreachable || done.cause == Some(Cause::Interrupted);
+            let told = Done { facts: Object::new(), set: Object::new(), ..done.clone() };
+            self.run.emit.emit(Kind::ItemFinished {
+                host: self.host.name.clone(),
+                task: reference,
+                outcome: Box::new(self.outcome(told, quiet, false, begin.elapsed())),
+            });
+            results.push(done);
+            if ends {
+                break;
+            }
+        }
+        Done::of_items(results)
+    }
+
+    pub fn item_scope(&self, task: &Task, scope: &Scope, items: &[Value], index: usize) -> Scope {
+        let Some(repeat) = &task.repeat else { return scope.clone() };
+        let mut vars = object(json!({ "ansible_loop_var": repeat.loop_var }));
+        vars.insert(repeat.loop_var.clone(), items[index].clone());
+        if let Some(name) = &repeat.index_var {
+            vars.insert(name.clone(), Value::from(index));
+            vars.insert("ansible_index_var".to_owned(), Value::from(name.as_str()));
+        }
+        if repeat.extended {
+            let mut about = object(json!({
+                "index": index + 1,
+                "index0": index,
+                "first": index == 0,
+                "last": index + 1 == items.len(),
+                "length": items.len(),
+                "revindex": items.len() - index,
+                "revindex0": items.len() - index - 1,
+                "allitems": items,
+            }));
+            if let Some(before) = index.checked_sub(1).and_then(|before| items.get(before)) {
+                about.insert("previtem".to_owned(), before.clone());
+            }
+            if let Some(after) = items.get(index + 1) {
+                about.insert("nextitem".to_owned(), after.clone());
+            }
+            vars.insert("ansible_loop".to_owned(), Value::Object(about));
+        }
+        scope.with(vars, true)
+    }
+
     /// The items, templated; `None` if the task has no loop.
     pub fn loop_items(&self, task: &Task, scope: &Scope) -> Result<Option<Vec<Value>>, Fault> {
         let Some(repeat) = &task.repeat else { return Ok(None) };
@@ -107,6 +195,24 @@ impl Walk {
             found.extend(direct.map(|file| Value::String(dir.join(file).display().to_string())));
         }
         Ok(found)
+    }
+}
+
+/// What an item is called in reports.
+fn label(label: Option<&Value>, scope: &Scope, item: &Value) -> String {
+    let shown = label.and_then(|label| scope.value(label).ok()).unwrap_or_else(|| item.clone());
+    let text = match &shown {
+        Value::String(text) => text.clone(),
+        Value::Object(fields) => {
+            let telling =
+                ["name", "key", "dest", "path", "item", "src"].iter().find_map(|key| fields.get(*key)?.as_str());
+            telling.map_or_else(|| shown.to_string(), str::to_owned)
+        }
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 

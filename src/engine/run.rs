@@ -1,6 +1,6 @@
 //! A run: plays in their order, their hosts in batches, each host on its own walk.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -16,7 +16,7 @@ use super::lock::Claim;
 use super::pace::Pace;
 use super::walk::Walk;
 use super::{Job, Summary, scope};
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::event::{Counts, Kind, Level, RunStatus};
 use crate::inventory::Inventory;
 use crate::lane::Connections;
@@ -59,6 +59,8 @@ pub(super) struct Batch {
     pub magic: Arc<Object>,
     pub pace: Pace,
     handlers: Mutex<Vec<Arc<Task>>>,
+    /// How many hosts at once do a task that says `throttle`.
+    throttles: Mutex<HashMap<Place, Arc<Semaphore>>>,
     /// Nobody begins another task.
     stop: AtomicBool,
     /// The stop is a failure's consequence: later batches and plays do not begin.
@@ -112,6 +114,11 @@ impl Batch {
                 handlers.push(handler);
             }
         }
+    }
+
+    pub fn throttle(&self, task: &Place, most: usize) -> Arc<Semaphore> {
+        let mut throttles = self.throttles.lock().unwrap_or_else(PoisonError::into_inner);
+        throttles.entry(task.clone()).or_insert_with(|| Arc::new(Semaphore::new(most))).clone()
     }
 
     /// Hosts must not run ahead of each other: a failure of one may concern the others.
@@ -298,6 +305,7 @@ async fn play(run: &Arc<Run>, planned: Planned, index: usize) -> bool {
             hosts: names,
             magic,
             handlers: Mutex::new(play.handlers.clone()),
+            throttles: Mutex::default(),
             stop: AtomicBool::new(false),
             broken: AtomicBool::new(false),
         });

@@ -9,7 +9,6 @@ use super::done::Done;
 use super::host::Fate;
 use super::pace::{Shared, Turn};
 use super::run::together;
-use super::scope::object;
 use super::walk::{End, Failed, Flow, Walk};
 use crate::event::{Cause, Kind, Outcome, Status, TaskRef};
 use crate::modules::args::as_flag;
@@ -170,7 +169,10 @@ impl Walk {
             }
             Status::Failed | Status::Unreachable => {}
         });
-        let outcome = self.outcome(done, quiet, forgiven || rescued, begin.elapsed());
+        let mut outcome = self.outcome(done, quiet, forgiven || rescued, begin.elapsed());
+        if task.keywords.diff.is_some() && !self.flag(task.keywords.diff.as_ref(), &scope) {
+            outcome.diff.clear();
+        }
         let told = reference.clone();
         self.run.emit.emit(Kind::TaskFinished { host: self.host.name.clone(), task: told, outcome: Box::new(outcome) });
         match (unreachable, failed) {
@@ -206,88 +208,8 @@ impl Walk {
         }
     }
 
-    /// A loop: every item in its turn, the questions of the rest asked along with the first.
-    async fn each(
-        &mut self,
-        task: &Arc<Task>,
-        scope: &Scope,
-        items: Vec<Value>,
-        reference: &TaskRef,
-        quiet: bool,
-    ) -> Done {
-        let Some(repeat) = &task.repeat else { return Done::ok() };
-        if items.is_empty() {
-            return Done::no_items();
-        }
-        let scopes: Vec<Scope> =
-            items.iter().enumerate().map(|(index, _)| self.item_scope(task, scope, &items, index)).collect();
-        let pause = repeat.pause.as_ref().and_then(|pause| seconds(pause, scope));
-        let mut results = Vec::new();
-        for (index, scope) in scopes.iter().enumerate() {
-            if index > 0 {
-                if self.run.cancel.is_cancelled() {
-                    break;
-                }
-                if let Some(pause) = pause {
-                    self.sleep(pause).await;
-                }
-            }
-            let begin = Instant::now();
-            let mut reference = reference.clone();
-            reference.item = Some(match quiet {
-                true => "(hidden)".to_owned(),
-                false => label(repeat.label.as_ref(), scope, &items[index]),
-            });
-            let mut done = self.item(task, scope, &reference, &scopes[index + 1..]).await;
-            done.result.insert("ansible_loop_var".to_owned(), Value::from(repeat.loop_var.as_str()));
-            done.result.insert(repeat.loop_var.clone(), items[index].clone());
-            let ends = done.status == Status::Unreachable || done.cause == Some(Cause::Interrupted);
-            let told = Done { facts: Object::new(), set: Object::new(), ..done.clone() };
-            self.run.emit.emit(Kind::ItemFinished {
-                host: self.host.name.clone(),
-                task: reference,
-                outcome: Box::new(self.outcome(told, quiet, false, begin.elapsed())),
-            });
-            results.push(done);
-            if ends {
-                break;
-            }
-        }
-        Done::of_items(results)
-    }
-
-    pub fn item_scope(&self, task: &Task, scope: &Scope, items: &[Value], index: usize) -> Scope {
-        let Some(repeat) = &task.repeat else { return scope.clone() };
-        let mut vars = object(json!({ "ansible_loop_var": repeat.loop_var }));
-        vars.insert(repeat.loop_var.clone(), items[index].clone());
-        if let Some(name) = &repeat.index_var {
-            vars.insert(name.clone(), Value::from(index));
-            vars.insert("ansible_index_var".to_owned(), Value::from(name.as_str()));
-        }
-        if repeat.extended {
-            let mut about = object(json!({
-                "index": index + 1,
-                "index0": index,
-                "first": index == 0,
-                "last": index + 1 == items.len(),
-                "length": items.len(),
-                "revindex": items.len() - index,
-                "revindex0": items.len() - index - 1,
-                "allitems": items,
-            }));
-            if let Some(before) = index.checked_sub(1).and_then(|before| items.get(before)) {
-                about.insert("previtem".to_owned(), before.clone());
-            }
-            if let Some(after) = items.get(index + 1) {
-                about.insert("nextitem".to_owned(), after.clone());
-            }
-            vars.insert("ansible_loop".to_owned(), Value::Object(about));
-        }
-        scope.with(vars, true)
-    }
-
     /// One item, or a task without a loop: its condition, then as many attempts as it takes.
-    async fn item(&mut self, task: &Arc<Task>, scope: &Scope, reference: &TaskRef, later: &[Scope]) -> Done {
+    pub async fn item(&mut self, task: &Arc<Task>, scope: &Scope, reference: &TaskRef, later: &[Scope]) -> Done {
         match self.unmet(task, scope) {
             Ok(None) => {}
             Ok(Some(condition)) => return Done::skipped(&condition),
@@ -341,7 +263,16 @@ impl Walk {
             Ok(args) => args,
             Err(failure) => return self.doubtful(Done::failed(failure)),
         };
+        let place = match task.keywords.throttle.as_ref().and_then(|most| number(most, scope)) {
+            Some(most) if most >= 1.0 => Some(self.batch.throttle(&task.place, most as usize)),
+            _ => None,
+        };
         let work = async {
+            let _place = match &place {
+                // never closed
+                Some(places) => places.acquire().await.ok(),
+                None => None,
+            };
             match task.action.kind {
                 ActionKind::Module(spec) => self.module(spec, task, args, scope, reference, later).await,
                 ActionKind::Control(control) => self.control(control, task, args, scope, reference).await,
@@ -422,10 +353,19 @@ impl Walk {
         if let ActionKind::Control(Control::Assert | Control::Debug) = action.kind {
             return Ok(written);
         }
-        match scope.value(&Value::Object(written))? {
-            Value::Object(args) => Ok(args),
-            _ => Ok(Object::new()),
+        let args = match scope.value(&Value::Object(written))? {
+            Value::Object(args) => args,
+            _ => Object::new(),
+        };
+        // only `set_fact` has names that are templates
+        if !matches!(action.kind, ActionKind::Control(Control::SetFact)) {
+            return Ok(args);
         }
+        let named = args.into_iter().map(|(name, value)| match name.contains("{{") {
+            true => Ok((scope.value(&Value::from(name))?.as_str().unwrap_or_default().to_owned(), value)),
+            false => Ok((name, value)),
+        });
+        named.collect()
     }
 
     pub fn flag(&self, value: Option<&Value>, scope: &Scope) -> bool {
@@ -477,7 +417,7 @@ pub(super) fn number(value: &Value, scope: &Scope) -> Option<f64> {
     .filter(|number| number.is_finite())
 }
 
-fn seconds(value: &Value, scope: &Scope) -> Option<Duration> {
+pub(super) fn seconds(value: &Value, scope: &Scope) -> Option<Duration> {
     number(value, scope).map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0)))
 }
 
@@ -489,23 +429,5 @@ pub(super) fn kind(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "a mapping",
-    }
-}
-
-/// What an item is called in reports.
-fn label(label: Option<&Value>, scope: &Scope, item: &Value) -> String {
-    let shown = label.and_then(|label| scope.value(label).ok()).unwrap_or_else(|| item.clone());
-    let text = match &shown {
-        Value::String(text) => text.clone(),
-        Value::Object(fields) => {
-            let telling =
-                ["name", "key", "dest", "path", "item", "src"].iter().find_map(|key| fields.get(*key)?.as_str());
-            telling.map_or_else(|| shown.to_string(), str::to_owned)
-        }
-        other => other.to_string(),
-    };
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
     }
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::plan::Object;
 
+mod arguments;
 mod catalogue;
 mod files;
 mod play;

@@ -127,6 +127,13 @@ impl Loader {
             nodes.into_iter().map(|node| self.value(node)).collect()
         };
         let (vars_files, serial) = (list("vars_files"), list("serial"));
+        for file in node.get("vars_files").map(|node| self.listed(node)).unwrap_or_default() {
+            if let Some(name) = file.as_str().filter(|name| !name.contains("{{"))
+                && !crate::shipped::exists(&resolve(dir, name))
+            {
+                self.mistake(file, format!("file of variables `{name}` not found"));
+            }
+        }
         Some(Play {
             name,
             place: node.place.clone(),

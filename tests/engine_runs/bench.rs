@@ -1,6 +1,6 @@
 //! Runs a playbook's text on this machine, through the real lane, and gives back its events.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use provision::engine::{Job, Summary, run};
@@ -188,9 +188,4 @@ fn status(outcome: &Outcome) -> String {
         Status::Uncertain => "uncertain",
     };
     if outcome.ignored { format!("{status}, ignored") } else { status.to_owned() }
-}
-
-pub fn program(name: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| Path::new(&dir).join(name).is_file()))
 }

@@ -299,3 +299,53 @@ async fn services_are_deployed_in_order_and_fail_alone() {
     });
     assert!(tagged);
 }
+
+#[tokio::test]
+async fn throttle_lets_few_hosts_in_at_once() {
+    let bench = Bench::new(&["a", "b", "c"]);
+    let task =
+        "set -C; until : > {{ out }}/in; do echo crowd >> {{ out }}/crowd; sleep 0.1; done; sleep 0.2; rm {{ out }}/in";
+    let play =
+        format!("- hosts: all\n  gather_facts: false\n  tasks:\n    - {{name: t, shell: \"{task}\", throttle: 1}}\n");
+    let ran = bench.run(&play).await;
+    assert_eq!(ran.summary.exit_code, 0, "{}", ran.story());
+    assert!(!bench.exists("crowd"), "two hosts were in at once");
+}
+
+#[tokio::test]
+async fn a_task_that_takes_too_long_fails_and_the_host_goes_on() {
+    let bench = Bench::new(&["a"]);
+    let play = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: long, command: sleep 30, timeout: 1, ignore_errors: true}\n    - {name: next, command: echo fine}\n";
+    let begin = Instant::now();
+    let ran = bench.run(play).await;
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    assert_eq!(ran.story(), "a: long [failed, ignored]\na: next [changed]", "{:?}", ran.outcome("long"));
+}
+
+#[tokio::test]
+async fn mistakes_in_patterns_and_missing_prompts_touch_nothing() {
+    let bench = Bench::new(&["web1"]);
+    let marker = "  gather_facts: false\n  tasks:\n    - {name: t, command: \"touch {{ out }}/touched\"}\n";
+    for (head, expected) in [
+        ("- hosts: wbe1\n", "did you mean `web1`?"),
+        ("- hosts: all\n  vars_prompt: [{name: answer}]\n", "add -e answer=…"),
+    ] {
+        let job = bench.job(&format!("- hosts: all\n{marker}{head}{marker}"));
+        let (sender, _receiver) = tokio::sync::mpsc::unbounded_channel();
+        let error = provision::engine::run(job, sender, bench.cancel.clone()).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(!bench.exists("touched"));
+    }
+}
+
+#[tokio::test]
+async fn files_of_variables_and_precedence() {
+    let mut bench = Bench::new(&["a"]);
+    bench.file("group_vars/all.yml", "v: group\nw: group\nx: group\ny: group\nz: group\n");
+    bench.file("host_vars/a.yml", "w: host\nx: host\ny: host\nz: host\n");
+    bench.file("vars/more.yml", "y: file\nz: file\n");
+    bench.extra = json!({"z": "extra"}).as_object().unwrap().clone();
+    let play = "- hosts: all\n  gather_facts: false\n  vars: {x: play, y: play, z: play}\n  vars_files: [vars/more.yml]\n  tasks:\n    - {name: look, debug: {msg: '{{ v }} {{ w }} {{ x }} {{ y }} {{ z }}'}}\n";
+    let ran = bench.run(play).await;
+    assert_eq!(ran.msg("look"), json!("group host play file extra"), "{}", ran.story());
+}

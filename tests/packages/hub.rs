@@ -86,6 +86,9 @@ impl Bench {
     }
 
     fn ping(&self) -> String {
+        eventually("the backend listens", 60, || {
+            try_docker(&["exec", &self.backend, "bash", "-c", ": </dev/tcp/127.0.0.1/8000"]).status.success()
+        });
         let url = "http://127.0.0.1:8000/api/method/ping";
         self.sh(&format!("curl -s -o /dev/null -w '%{{http_code}}' -H 'Host: {SITE}' {url}"))
     }

@@ -243,7 +243,8 @@ impl Going {
 
 impl Ran {
     pub fn expect(&self, code: i32) {
-        let tail: Vec<&str> = self.stderr.lines().rev().take(40).collect();
+        let talk = self.stderr.lines().filter(|line| ![" TRACE ", " DEBUG "].iter().any(|level| line.contains(level)));
+        let tail: Vec<&str> = talk.rev().take(40).collect();
         let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
         assert_eq!(self.code, Some(code), "stderr ends with:\n{tail}\nstdout:\n{}", self.stdout);
     }
