@@ -121,6 +121,33 @@ pub(super) fn tasks_file() -> Result<PathBuf> {
         .ok_or_else(|| Error::new("the playbook playbooks/services/deploy.yml is missing"))?;
     let dir = path.parent().map(Path::to_owned).unwrap_or_default();
     let around = Around { play_dir: dir.clone(), dir, ..Around::default() };
-    playbook::load_tasks(&path, &around)?;
+    read_ahead(&path, &around, &mut Vec::new())?;
     Ok(path)
+}
+
+/// Reads a task file and those that it is sure to include: named as they are and under no condition.
+fn read_ahead(path: &Path, around: &Around, seen: &mut Vec<PathBuf>) -> Result<()> {
+    if seen.iter().any(|known| known == path) {
+        return Ok(());
+    }
+    seen.push(path.to_owned());
+    let mut items = playbook::load_tasks(path, around)?;
+    while let Some(item) = items.pop() {
+        match item {
+            Item::Block(block) => {
+                items.extend([&block.body, &block.rescue, &block.always].into_iter().flat_map(|part| part.to_vec()))
+            }
+            Item::Task(task)
+                if matches!(task.action.kind, ActionKind::Control(Control::IncludeTasks)) && task.when.is_empty() =>
+            {
+                let file = task.action.args.get("file").and_then(serde_json::Value::as_str);
+                let Some(file) = file.filter(|file| !file.contains("{{")) else { continue };
+                let missing = |error: Error| Error { hint: error.hint, ..Error::at(&task.place, error.text) };
+                let found = playbook::find_file(&task.around, "tasks", file.trim()).map_err(missing)?;
+                read_ahead(&found, &task.around, seen)?;
+            }
+            Item::Task(_) => {}
+        }
+    }
+    Ok(())
 }

@@ -200,14 +200,16 @@ impl Sources<'_> {
             );
             errors.push(Error::new(text).hint(hint));
         };
+        // one that could not be worked out is not missing
+        let empty = |key: &str| values.get(key).is_some_and(|setting| setting.value.is_empty());
         for variable in package.manifest.variables.iter().filter(|variable| variable.required) {
-            if value(&variable.key).is_empty() {
+            if empty(&variable.key) {
                 missing(&variable.key, &variable.prompt);
             }
         }
         for (key, default) in package.defaults.iter().filter(|(_, default)| default.value.is_empty()) {
             let declared = package.manifest.variables.iter().any(|variable| variable.key == *key);
-            if !declared && value(key).is_empty() {
+            if !declared && empty(key) {
                 missing(key, &default.help);
             }
         }

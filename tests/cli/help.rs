@@ -103,7 +103,10 @@ fn every_command_that_is_written_down_is_understood() {
                     clap::error::ErrorKind::DisplayHelp,
                     clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
                 ];
-                if !fine.contains(&error.kind()) {
+                // a sentence may name a verb without saying what is given to it
+                let only_named = error.kind() == clap::error::ErrorKind::MissingRequiredArgument
+                    && !words.iter().any(|word| word.starts_with('-'));
+                if !fine.contains(&error.kind()) && !only_named {
                     wrong
                         .push(format!("{from}: {command}\n  {}", error.to_string().lines().next().unwrap_or_default()));
                 }
