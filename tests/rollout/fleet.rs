@@ -166,7 +166,7 @@ fn plant(stage: &Stage, registry: &str) -> Vec<(&'static str, &'static str, Stri
         (
             "clienteA",
             "testigo/TESTIGO_PLANTED",
-            format!("con espacios {} $HOME ${{X}} `id` #no \"d\" 'q' \\n ñandú 漢字\nsegunda línea={}", word(), word()),
+            format!("con huecos {} $HOME ${{X}} `id` #no \"d\" 'q' \\n ñandú 漢字\nsegunda línea={}", word(), word()),
         ),
         ("clienteA", "chat/SMTP_PASSWORD", format!("p$$w {}'\"# %s", word())),
         ("clienteB", "agent/ANTHROPIC_API_KEY", format!("sk-ant-{}\\{}", word(), word())),
