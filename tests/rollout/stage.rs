@@ -78,14 +78,16 @@ impl Stage {
         };
         let stage = Stage { options, scratch, runtime };
         shell(REMOVE, &[PREFIX]);
+        // standard input is the lock: it is held until the hosts are gone
+        let watch =
+            "exec 3<&0; { while kill -0 \"$1\" 2>/dev/null; do sleep 0.5; done; rm -rf \"$2\"; eval \"$3\"; } <&3 &";
         Command::new("sh")
-            .args(["-c", "while kill -0 \"$1\" 2>/dev/null; do sleep 0.5; done; rm -rf \"$3\"; eval \"$4\"", "sh"])
-            .args([&std::process::id().to_string(), PREFIX, &text(&stage.runtime), &REMOVE.replace("$1", PREFIX)])
-            // the lock is held until the hosts are gone
+            .args(["-c", watch, "sh", &std::process::id().to_string()])
+            .args([text(&stage.runtime), REMOVE.replace("$1", PREFIX)])
             .stdin(lock)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()
+            .status()
             .unwrap();
         stage.up();
         stage
