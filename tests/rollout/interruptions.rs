@@ -87,7 +87,9 @@ fn ctrl_c_lets_what_runs_end_and_starts_nothing_new() {
 fn nothing_is_left(stage: &Stage, host: &str) {
     assert_eq!(stage.half_written(host), "");
     eventually("the host's lock is free", || stage.inside(host, "ls /run/lock | grep '^provision.lock.by' || true"));
-    eventually("no process of ours is on the host", || stage.inside(host, "pgrep -af '[p]rovision-lock|_pv_' || true"));
+    eventually("no process of ours is on the host", || {
+        stage.inside(host, "pgrep -af '[p]rovision-lock|[_]pv_' || true")
+    });
     eventually("the ssh masters are gone", || stage.masters().join("\n"));
     let data = stage.options.dir.join("vps_data");
     let left = stage::shell("find \"$1\" -name '.tmp*' -o -name '*.tmp'", &[&stage::text(&data)]);

@@ -83,7 +83,8 @@ impl Search {
         let mut found = self.text(&format!("{host}: journalctl"), &journal.stdout);
         // the forms go over standard input: an argument would be the leak that is looked for
         let script = "cat >/run/pv-forms; find / -xdev \\( -path /proc -o -path /sys -o -path /var/lib/docker \
-            -o -path /var/lib/containerd -o -path /run/containerd -o -path /run/docker -o -path /var/log/journal -o -path '/opt/ATS/*/data' -o -path /run/pv-forms \
+            -o -path /var/lib/containerd -o -path /run/containerd \
+            -o -path /run/docker -o -path /var/log/journal -o -path '/opt/ATS/*/data' -o -path /run/pv-forms \
             -o \\( -name .env -a -perm 0600 \\) \\) -prune -o -type f -size -64M -print0 >/run/pv-files; \
             for dir in /tmp /run /dev/shm; do find \"$dir\" -xdev \\( -path /run/pv-forms -o -path /run/containerd -o -path /run/docker \\) -prune -o -type f -print0; done \
             >>/run/pv-files; xargs -0 -r grep -laF -f /run/pv-forms </run/pv-files; rm -f /run/pv-forms /run/pv-files";

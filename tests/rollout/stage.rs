@@ -24,8 +24,6 @@ pub struct Stage {
     pub scratch: PathBuf,
     /// The program's own $XDG_RUNTIME_DIR: its control sockets, and nobody else's.
     pub runtime: PathBuf,
-    /// Outlives this program and takes the hosts away; None until it is started.
-    _watcher: Option<Child>,
 }
 
 /// A run that has ended.
@@ -78,18 +76,19 @@ impl Stage {
             images: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images")),
             ..Options::default()
         };
-        let mut stage = Stage { options, scratch, runtime, _watcher: None };
+        let stage = Stage { options, scratch, runtime };
         shell(REMOVE, &[PREFIX]);
-        let watcher = Command::new("sh")
-            .args(["-c", "while kill -0 \"$1\" 2>/dev/null; do sleep 0.5; done; rm -rf \"$3\"; eval \"$4\"", "sh"])
-            .args([&std::process::id().to_string(), PREFIX, &text(&stage.runtime), &REMOVE.replace("$1", PREFIX)])
-            // the lock is held until the hosts are gone
+        // standard input is the lock: it is held until the hosts are gone
+        let watch =
+            "exec 3<&0; { while kill -0 \"$1\" 2>/dev/null; do sleep 0.5; done; rm -rf \"$2\"; eval \"$3\"; } <&3 &";
+        Command::new("sh")
+            .args(["-c", watch, "sh", &std::process::id().to_string()])
+            .args([text(&stage.runtime), REMOVE.replace("$1", PREFIX)])
             .stdin(lock)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()
+            .status()
             .unwrap();
-        stage._watcher = Some(watcher);
         stage.up();
         stage
     }
