@@ -93,7 +93,7 @@ pub fn command() -> Command {
 
 /// Parses the command line, runs it, and says how it ended.
 pub fn main() -> ExitCode {
-    // lower the umask's guard before anything is written: journals and secrets are for this user alone
+    // journals and secrets are for this user alone, from the first byte on
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     start_logging();
