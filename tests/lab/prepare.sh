@@ -30,6 +30,13 @@ sudo sudo
 age age
 /usr/lib/python3/dist-packages/yaml/__init__.py python3-yaml"
 
+# old command lines end with 0 though no engine answers, so look at what they say
+answer() { docker info --format 'engine {{.ServerVersion}}' 2>&1 || true; }
+answers() { case $(answer) in "engine "[0-9]*) true ;; *) false ;; esac; }
+# A client may be here without its engine. One that answers may run elsewhere (DOCKER_HOST, Docker Desktop).
+answers || case $(answer) in *"permission denied"*) ;; *) needs="$needs
+dockerd docker.io" ;; esac
+
 missing=$(printf '%s\n' "$needs" | while read -r command package; do
     command -v "$command" >/dev/null 2>&1 || [ -f "$command" ] || printf '%s\n' "$package"
 done | sort -u | tr '\n' ' ')
@@ -59,10 +66,6 @@ fi
 
 # sshd wants this, and makes it only when systemd starts it
 [ -d /run/sshd ] || $sudo mkdir -p -m 755 /run/sshd
-
-# old command lines end with 0 though no engine answers, so look at what they say
-answer() { docker info --format 'engine {{.ServerVersion}}' 2>&1 || true; }
-answers() { case $(answer) in "engine "[0-9]*) true ;; *) false ;; esac; }
 
 if ! answers; then
     case $(answer) in
