@@ -38,12 +38,11 @@ pub fn main(flags: Flags) -> Result<u8> {
     let mut found = false;
     for host in &hosts {
         found |= key.as_deref().is_some_and(|key| variable(&fleet, host, key));
-        let rollout =
-            match Rollout::prepare(&sources, std::slice::from_ref(host), &selection, super::rollout::tasks_file()?) {
-                Ok(rollout) => rollout,
-                Err(_) if found => continue,
-                Err(error) => return Err(error),
-            };
+        let rollout = match Rollout::prepare(&sources, std::slice::from_ref(host), &selection) {
+            Ok(rollout) => rollout,
+            Err(_) if found => continue,
+            Err(error) => return Err(error),
+        };
         for services in rollout.hosts.values() {
             for service in &services.services {
                 let Some(settings) = services.settings(&service.id) else { continue };

@@ -19,6 +19,7 @@ mod registry;
 mod rollout;
 mod run;
 mod secrets;
+mod slice;
 mod status;
 
 /// Nothing was touched, the request was wrong.

@@ -157,7 +157,7 @@ fn render(fleet: &Fleet, service: &str, pattern: &str) -> Result<()> {
     let package = fleet.catalogue.get(service)?;
     let selection = Selection { services: Some(vec![package.id.clone()]), with_dependencies: true };
     let hosts = fleet.select(pattern)?;
-    let rollout = Rollout::prepare(&sources, &hosts, &selection, super::rollout::tasks_file()?)?;
+    let rollout = Rollout::prepare(&sources, &hosts, &selection)?;
     for host in rollout.hosts.values() {
         for rendered in host.services.iter().filter(|rendered| rendered.id == package.id) {
             let stack = rendered.vars.get("service").and_then(|service| service.get("stack")).and_then(Value::as_str);

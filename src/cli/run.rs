@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::common::FleetFlags;
 use super::execute::{RunFlags, execute};
+use super::slice::{needs_services, read_services_ahead};
 use crate::error::Result;
 use crate::playbook;
 use crate::services::{Rollout, Selection};
@@ -34,11 +35,12 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let limit = flags.limit.as_deref().map(|pattern| fleet.select(pattern)).transpose()?.unwrap_or_default();
     let path = shipped::locate(std::path::Path::new("."), &flags.playbook.to_string_lossy()).unwrap_or(flags.playbook);
     let plays = playbook::load(&path)?;
-    let rollout = super::rollout::needs_services(&plays).then(|| {
+    read_services_ahead(&plays)?;
+    let rollout = needs_services(&plays).then(|| {
         let hosts = if limit.is_empty() { fleet.select("all")? } else { limit.clone() };
         let sources = fleet.sources();
         let selection = Selection { services: None, with_dependencies: true };
-        Rollout::prepare(&sources, &hosts, &selection, super::rollout::tasks_file()?)
+        Rollout::prepare(&sources, &hosts, &selection)
     });
     let rollout = rollout.transpose()?;
     execute(&fleet, &flags.run, plays, limit, rollout).await

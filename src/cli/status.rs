@@ -173,8 +173,7 @@ fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
 fn wanted(fleet: &Fleet, host: &str) -> Option<IndexMap<String, (String, String, String)>> {
     let sources = fleet.sources();
     let selection = Selection { services: None, with_dependencies: true };
-    let tasks_file = super::rollout::tasks_file().ok()?;
-    let rollout = Rollout::prepare(&sources, &[host.to_owned()], &selection, tasks_file).ok()?;
+    let rollout = Rollout::prepare(&sources, &[host.to_owned()], &selection).ok()?;
     let services = rollout.hosts.get(host)?.services.iter().map(|service| {
         let stack = service.vars.get("service").and_then(|vars| vars.get("stack")?.as_str()).unwrap_or_default();
         let checksum = Sha256::digest(stack.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();

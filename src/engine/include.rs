@@ -1,7 +1,7 @@
 //! `include_tasks`, `include_role` and `include_services`: what is read when a host gets there.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,9 +13,27 @@ use super::walk::{CurrentService, End, Failed, Flow, Walk};
 use crate::event::{Kind, Status, TaskRef};
 use crate::modules::args::as_flag;
 use crate::plan::{Failure, Object};
-use crate::playbook::{ActionKind, Around, Control, Item, Parts, Task, apply, find_file, load_role, load_tasks};
+use crate::playbook::{
+    ActionKind, Around, Control, Item, Parts, Task, apply, find_file, load_role, load_tasks, service_tasks,
+};
 use crate::services::ServiceDeploy;
 use crate::vars::{Layer, Scope};
+
+/// What an `include_services` comes to on a host.
+struct Included {
+    deploys: Vec<ServiceDeploy>,
+    /// Run once for each.
+    tasks_file: PathBuf,
+    order: Order,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// What is needed comes before what needs it.
+    Dependencies,
+    /// The other way round, for taking things down.
+    Reverse,
+}
 
 impl Walk {
     pub async fn include(&mut self, task: &Arc<Task>, scope: &Scope) -> Flow {
@@ -68,9 +86,8 @@ impl Walk {
                     if !matches!(flow, Flow::Next) {
                         return flow;
                     }
-                    let deploys = self.services_of(&args, scope);
-                    let flow = match deploys {
-                        Ok(deploys) => self.deploy(deploys, task).await,
+                    let flow = match self.services_of(&around, &args, scope) {
+                        Ok(services) => self.each_service(services, task).await,
                         Err(failure) => {
                             let reference = self.reference(task, scope);
                             self.fail_now(reference, failure)
@@ -139,31 +156,53 @@ impl Walk {
         Ok((name, loaded.tasks))
     }
 
-    fn services_of(&self, args: &Object, scope: &Scope) -> Result<Vec<ServiceDeploy>, Failure> {
+    fn services_of(&self, around: &Around, args: &Object, scope: &Scope) -> Result<Included, Failure> {
         let services = self
             .run
             .services
             .clone()
             .ok_or_else(|| Failure::new("`include_services`: no registry of services is open in this run"))?;
-        services.expand(&self.host.name, args.get("services").unwrap_or(&Value::Null), scope)
+        let tasks_file = service_tasks(around, args.get("tasks").and_then(Value::as_str)).map_err(failure)?;
+        let order = match args.get("order").map(|order| order.as_str()) {
+            None | Some(Some("dependencies")) => Order::Dependencies,
+            Some(Some("reverse")) => Order::Reverse,
+            Some(_) => return Err(Failure::new("`include_services`: `order` is `dependencies` or `reverse`")),
+        };
+        let mut deploys = services.expand(&self.host.name, args.get("services").unwrap_or(&Value::Null), scope)?;
+        if order == Order::Reverse {
+            deploys.reverse();
+        }
+        Ok(Included { deploys, tasks_file, order })
     }
 
-    /// One service after the other. One that fails takes only those along that need it; the host fails at the end.
-    async fn deploy(&mut self, deploys: Vec<ServiceDeploy>, task: &Task) -> Flow {
-        let mut fallen: HashMap<String, String> = HashMap::new();
+    /// One service after the other. One that fails takes only those along that need it (in reverse order: that it
+    /// needs); the host fails at the end.
+    async fn each_service(&mut self, included: Included, task: &Task) -> Flow {
+        let Included { deploys, tasks_file, order } = included;
+        let mut fallen: HashMap<String, Vec<String>> = HashMap::new();
         let mut first: Option<Box<Failed>> = None;
         let mut deploys = deploys.into_iter().enumerate();
         while let Some((index, deploy)) = deploys.next() {
             let begin = Instant::now();
-            if let Some(needed) = requires(&deploy).into_iter().find(|needed| fallen.contains_key(needed)) {
-                let msg = format!("not tried: it needs {needed}, which failed");
-                fallen.insert(deploy.service.clone(), msg.clone());
+            let needs = requires(&deploy);
+            let in_the_way = match order {
+                Order::Dependencies => needs.iter().find(|needed| fallen.contains_key(*needed)).cloned(),
+                Order::Reverse => {
+                    fallen.iter().find(|(_, needs)| needs.contains(&deploy.service)).map(|(name, _)| name.clone())
+                }
+            };
+            if let Some(name) = in_the_way {
+                let msg = match order {
+                    Order::Dependencies => format!("not tried: it needs {name}, which failed"),
+                    Order::Reverse => format!("not tried: {name} needs it, and failed"),
+                };
+                fallen.insert(deploy.service.clone(), needs);
                 self.service_ended(&deploy, Status::Skipped, None, begin, Some(msg));
                 continue;
             }
             let before = self.host.counts();
             self.service = Some(CurrentService { name: deploy.service.clone(), url_result: None });
-            let flow = self.deploy_one(&deploy, task, index).await;
+            let flow = self.one_service(&deploy, &tasks_file, task, index).await;
             let current = self.service.take().unwrap_or_default();
             let after = self.host.counts();
             let (status, msg) = match &flow {
@@ -174,11 +213,11 @@ impl Walk {
                 Flow::Next | Flow::End(_) if after.changed > before.changed => (Status::Changed, None),
                 Flow::Next | Flow::End(_) => (Status::Ok, None),
             };
-            self.service_ended(&deploy, status, current.url_result, begin, msg.clone());
+            self.service_ended(&deploy, status, current.url_result, begin, msg);
             match flow {
                 Flow::Next => {}
                 Flow::Failed(failed) => {
-                    fallen.insert(deploy.service.clone(), msg.unwrap_or_default());
+                    fallen.insert(deploy.service.clone(), needs);
                     first.get_or_insert(failed);
                 }
                 Flow::End(end) => {
@@ -196,15 +235,15 @@ impl Walk {
         }
     }
 
-    async fn deploy_one(&mut self, deploy: &ServiceDeploy, task: &Task, index: usize) -> Flow {
+    async fn one_service(&mut self, deploy: &ServiceDeploy, tasks_file: &Path, task: &Task, index: usize) -> Flow {
         let around = Around {
-            dir: deploy.tasks_file.parent().map_or_else(|| task.around.dir.clone(), Path::to_owned),
+            dir: tasks_file.parent().map_or_else(|| task.around.dir.clone(), Path::to_owned),
             when: task.when.clone(),
             vars: task.vars.clone(),
             keywords: task.keywords.clone(),
             ..Around::clone(&task.around)
         };
-        match load_tasks(&deploy.tasks_file, &around) {
+        match load_tasks(tasks_file, &around) {
             Ok(items) => self.children(items.into(), Some(Layer::raw(deploy.vars.clone())), index).await,
             Err(error) => {
                 let scope = self.scope(task);

@@ -163,7 +163,7 @@ pub const CONTROLS: &[ControlSpec] = &[
         ],
         Some("file"),
     ),
-    control("include_services", Control::IncludeServices, &["services"], None),
+    control("include_services", Control::IncludeServices, &["services", "tasks", "order"], None),
     control("wait_for_connection", Control::WaitForConnection, &["delay", "sleep", "timeout", "connect_timeout"], None),
     control(
         "url_check",

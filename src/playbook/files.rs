@@ -78,3 +78,15 @@ pub fn find_file(around: &Around, subdir: &str, name: &str) -> Result<PathBuf> {
     let tried: Vec<String> = tried.iter().map(|path| path.display().to_string()).collect();
     Err(Error::new(format!("file `{name}` not found")).hint(format!("looked at {}", tried.join(", "))))
 }
+
+/// The task file of an `include_services`; without a name, the one that deploys. Looked up like any other file, but a
+/// shipped playbook takes the project's own one first, and an operator's own playbook may use the shipped ones.
+pub fn service_tasks(around: &Around, name: Option<&str>) -> Result<PathBuf> {
+    let name = name.unwrap_or("services/deploy.yml").trim();
+    let shelf = || shipped::locate(Path::new("."), &format!("playbooks/{name}"));
+    let found = || find_file(around, "tasks", name);
+    match around.play_dir.starts_with(shipped::ROOT) {
+        true => shelf().map_or_else(found, Ok),
+        false => found().or_else(|error| shelf().ok_or(error)),
+    }
+}

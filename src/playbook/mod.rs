@@ -24,7 +24,7 @@ mod value;
 mod words;
 
 pub use catalogue::short as short_name;
-pub use files::{find_file, resolve};
+pub use files::{find_file, resolve, service_tasks};
 pub use roles::Parts;
 pub use types::*;
 pub use words::split as split_words;

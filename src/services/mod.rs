@@ -1,8 +1,8 @@
 //! Registry packages and a client's settings become what the engine deploys.
 //!
 //! [`Catalogue`] reads the packages, [`settings`] resolves a service's settings on a host, [`render`] makes the
-//! stack, [`Rollout`] puts a whole fleet's selection together before anything is touched. How a service is then
-//! brought up is a playbook (`playbooks/services/deploy.yml`), not code. No service has a name here.
+//! stack, [`Rollout`] puts a whole fleet's selection together before anything is touched. What is then done with a
+//! service is a task file (`playbooks/services/deploy.yml` brings it up), not code. No service has a name here.
 
 pub mod catalogue;
 pub mod declared;
@@ -17,14 +17,12 @@ pub mod world;
 pub use catalogue::{Catalogue, Package};
 pub use rollout::{HostServices, Rollout, Selection};
 
-use std::path::PathBuf;
-
 use serde_json::Value;
 
 use crate::plan::{Failure, Object};
 use crate::vars::Scope;
 
-/// One service to be deployed on one host: a task file with its variables.
+/// One service of a host as `include_services` hands it to a task file.
 #[derive(Clone, Debug)]
 pub struct ServiceDeploy {
     pub service: String,
@@ -33,7 +31,6 @@ pub struct ServiceDeploy {
     /// One variable, `service`, whose values are data: never templated again. `service.requires` lists the services of
     /// this host without which this one is not tried.
     pub vars: Object,
-    pub tasks_file: PathBuf,
 }
 
 /// What the engine asks when it meets `include_services`.

@@ -32,19 +32,12 @@ pub struct HostServices {
 
 /// Everything that will be deployed, on every host.
 pub struct Rollout {
-    /// Where the playbook that deploys a service is.
-    pub tasks_file: std::path::PathBuf,
     pub hosts: IndexMap<String, HostServices>,
 }
 
 impl Rollout {
     /// Resolves and renders the selection for all hosts, collecting every mistake of every host.
-    pub fn prepare(
-        sources: &Sources<'_>,
-        hosts: &[String],
-        selection: &Selection,
-        tasks_file: std::path::PathBuf,
-    ) -> Result<Rollout> {
+    pub fn prepare(sources: &Sources<'_>, hosts: &[String], selection: &Selection) -> Result<Rollout> {
         let (mut prepared, mut errors) = (IndexMap::new(), Vec::new());
         for host in hosts {
             match prepare_host(sources, host, selection) {
@@ -59,7 +52,7 @@ impl Rollout {
         errors.retain(|error| seen.insert(error.to_string()));
         match Error::all(errors) {
             Some(error) => Err(error),
-            None => Ok(Rollout { hosts: prepared, tasks_file }),
+            None => Ok(Rollout { hosts: prepared }),
         }
     }
 
@@ -98,7 +91,6 @@ impl Services for Rollout {
                 version: service.version.clone(),
                 url: service.url.clone(),
                 vars: service.vars.clone(),
-                tasks_file: self.tasks_file.clone(),
             })
             .collect())
     }

@@ -86,7 +86,7 @@ fn what_cannot_come_up_fails_soon_and_says_why() {
     let table = [
         ("command: sh -c 'echo out of luck >&2; exit 3'\n    restart: always", "restarts in a loop", "out of luck"),
         ("command: sh -c 'echo no such site; exit 4'\n    restart: 'no'", "exited with code 4", "no such site"),
-        (&format!("command: sleep 100\n    stop_grace_period: 0s\n    {health}"), "is unhealthy, 3 checks failed", ""),
+        (&format!("command: sleep 100\n    stop_grace_period: 0s\n    {health}"), "checks failed in a row", ""),
     ];
     for (service, why, line) in table {
         let text = format!(

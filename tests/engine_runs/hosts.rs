@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Ran};
 use provision::event::{Cause, Kind, RunStatus, Status};
 use provision::plan::{Failure, Object};
 use provision::services::{ServiceDeploy, Services};
@@ -232,15 +232,15 @@ async fn check_mode_needs_no_lock() {
     assert_eq!(std::fs::read_dir(bench.dir.path().join("lock/a")).unwrap().count(), 0);
 }
 
-/// Services out of a table: name, what it requires, the task file.
-struct Shelf(Vec<(&'static str, &'static [&'static str], std::path::PathBuf)>);
+/// Services out of a table: name, what it requires.
+struct Shelf(Vec<(&'static str, &'static [&'static str])>);
 
 impl Services for Shelf {
     fn expand(&self, host: &str, selection: &Value, _: &Scope) -> Result<Vec<ServiceDeploy>, Failure> {
         let wanted = selection.as_array().cloned().unwrap_or_default();
-        let chosen = self.0.iter().filter(|(name, ..)| wanted.contains(&json!(name)));
+        let chosen = self.0.iter().filter(|(name, _)| wanted.contains(&json!(name)));
         Ok(chosen
-            .map(|(name, requires, file)| ServiceDeploy {
+            .map(|(name, requires)| ServiceDeploy {
                 service: (*name).to_owned(),
                 version: "v1".to_owned(),
                 url: Some(format!("https://{name}.{host}")),
@@ -248,40 +248,37 @@ impl Services for Shelf {
                     "service".to_owned(),
                     json!({"id": name, "requires": requires, "raw": "{{ not a template }}"}),
                 )]),
-                tasks_file: file.clone(),
             })
             .collect())
     }
 }
 
-#[tokio::test]
-async fn services_are_deployed_in_order_and_fail_alone() {
-    let bench = Bench::new(&["a"]);
-    let good = bench.file(
-        "good.yml",
-        "- {name: 'up {{ service.id }}', copy: {content: '{{ service.raw }}', dest: '{{ out }}/{{ service.id }}'}}\n",
-    );
-    let bad = bench.file("bad.yml", "- {name: 'up {{ service.id }}', fail: {msg: broken}}\n");
-    let mut job = bench.job(
-        "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: s, include_services: {services: [base, broken, needs, lone]}}\n    - {name: after, debug: {msg: x}}\n",
-    );
-    job.services = Some(Arc::new(Shelf(vec![
-        ("base", &[], good.clone()),
-        ("broken", &["base"], bad),
-        ("needs", &["broken"], good.clone()),
-        ("lone", &[], good),
-    ])));
-    let ran = bench.run_job(job).await;
-    let cells: Vec<(String, Status, Option<String>)> = ran
-        .events
-        .iter()
+/// How each service ended, in the order in which they did.
+fn cells(ran: &Ran) -> Vec<(String, Status, Option<String>)> {
+    let events = ran.events.iter();
+    events
         .filter_map(|event| match &event.kind {
             Kind::ServiceFinished { service, status, msg, .. } => Some((service.clone(), *status, msg.clone())),
             _ => None,
         })
-        .collect();
+        .collect()
+}
+
+#[tokio::test]
+async fn services_are_deployed_in_order_and_fail_alone() {
+    let bench = Bench::new(&["a"]);
+    bench.file(
+        "each.yml",
+        "- {name: 'up {{ service.id }}', copy: {content: '{{ service.raw }}', dest: '{{ out }}/{{ service.id }}'}, when: service.id != 'broken'}\n- {name: 'up {{ service.id }}', fail: {msg: broken}, when: service.id == 'broken'}\n",
+    );
+    let mut job = bench.job(
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: s, include_services: {services: [base, broken, needs, lone], tasks: each.yml}}\n    - {name: after, debug: {msg: x}}\n",
+    );
+    job.services =
+        Some(Arc::new(Shelf(vec![("base", &[]), ("broken", &["base"]), ("needs", &["broken"]), ("lone", &[])])));
+    let ran = bench.run_job(job).await;
     assert_eq!(
-        cells,
+        cells(&ran),
         [
             ("base".to_owned(), Status::Changed, None),
             ("broken".to_owned(), Status::Failed, Some("broken".to_owned())),
@@ -298,6 +295,32 @@ async fn services_are_deployed_in_order_and_fail_alone() {
         matches!(&event.kind, Kind::TaskFinished { task, .. } if task.name == "up base" && task.service.as_deref() == Some("base"))
     });
     assert!(tagged);
+}
+
+#[tokio::test]
+async fn in_reverse_order_what_something_still_needs_is_left_alone() {
+    let bench = Bench::new(&["a"]);
+    bench.file("down.yml", "- {name: down, command: 'true', failed_when: service.id == 'broken'}\n");
+    let mut job = bench.job(
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: s, include_services: {services: [base, broken, lone], tasks: down.yml, order: reverse}}\n",
+    );
+    job.services = Some(Arc::new(Shelf(vec![("base", &[]), ("broken", &["base"]), ("lone", &[])])));
+    let ran = bench.run_job(job).await;
+    let cells = cells(&ran);
+    let names: Vec<&str> = cells.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(names, ["lone", "broken", "base"]);
+    assert_eq!(
+        cells[2],
+        ("base".to_owned(), Status::Skipped, Some("not tried: broken needs it, and failed".to_owned()))
+    );
+    assert_eq!(ran.summary.exit_code, 1);
+
+    let mut job = bench.job(
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: s, include_services: {services: [base], tasks: down.yml, order: sideways}}\n",
+    );
+    job.services = Some(Arc::new(Shelf(vec![("base", &[])])));
+    let ran = bench.run_job(job).await;
+    assert!(format!("{:?}", ran.events).contains("`order` is `dependencies` or `reverse`"), "{:?}", ran.events);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use provision::inventory::Inventory;
@@ -64,7 +64,7 @@ fn cases() -> Vec<Case> {
     };
     let services: Vec<String> = catalogue.ids().map(str::to_owned).collect();
     let selection = Selection { services: Some(services), with_dependencies: true };
-    let rollout = Rollout::prepare(&sources, &names, &selection, PathBuf::new()).unwrap();
+    let rollout = Rollout::prepare(&sources, &names, &selection).unwrap();
     let mut cases = Vec::new();
     for (host, services) in &rollout.hosts {
         let (runtime, tls) = host.split_once('-').unwrap();

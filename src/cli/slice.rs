@@ -1,0 +1,202 @@
+//! The slice of the client × service matrix that a verb works on, and how a verb that is a play is run on it.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::common::{Fleet, FleetFlags, confirm};
+use super::execute::{RunFlags, execute, readers_are_known};
+use crate::error::{Error, Result};
+use crate::plan::Object;
+use crate::playbook::{self, ActionKind, Around, Control, Item, Play, Task};
+use crate::report::style;
+use crate::services::{Rollout, Selection};
+use crate::shipped;
+
+/// Which clients and which of their services.
+#[derive(Args, Clone)]
+pub struct SliceFlags {
+    /// Clients: names, groups, globs, `web:&prod:!old`, `@failed` (those of the last run)
+    #[arg(long, value_name = "PATTERN", visible_alias = "hosts")]
+    pub host: Option<String>,
+    /// Every client of the inventory
+    #[arg(long, conflicts_with = "host")]
+    pub all: bool,
+    /// Services; without it each client's declared ones
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',')]
+    pub services: Option<Vec<String>>,
+    /// Do not ask before touching anything
+    #[arg(short, long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub fleet: FleetFlags,
+    #[command(flatten)]
+    pub run: RunFlags,
+}
+
+/// Whether the services that the named ones depend on belong to the slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependencies {
+    Included,
+    Left,
+}
+
+impl SliceFlags {
+    /// The fleet and the hosts of the slice. One that would be every host has to be asked for by name or with --all.
+    pub fn load(&self) -> Result<(Fleet, Vec<String>)> {
+        let fleet = self.fleet.load()?;
+        let every = fleet.inventory.hosts().count();
+        let hosts = match (&self.host, self.all) {
+            (Some(pattern), _) => fleet.select(pattern)?,
+            (None, true) => fleet.select("all")?,
+            (None, false) => {
+                return Err(Error::new("no client is named")
+                    .hint("use --host NAME, or --all for every client of the inventory"));
+            }
+        };
+        let named = names_each(self.host.as_deref().unwrap_or_default(), &hosts);
+        if hosts.len() == every && every > 1 && !self.all && !named {
+            return Err(
+                Error::new(format!("this would touch every one of the {every} hosts")).hint("say so with --all")
+            );
+        }
+        Ok((fleet, hosts))
+    }
+
+    /// The services of the slice, resolved and rendered for all its hosts.
+    pub fn prepare(&self, fleet: &Fleet, hosts: &[String], dependencies: Dependencies) -> Result<Rollout> {
+        let selection =
+            Selection { services: self.services.clone(), with_dependencies: dependencies == Dependencies::Included };
+        Rollout::prepare(&fleet.sources(), hosts, &selection)
+    }
+
+    /// Shows what is going to be worked on, asks unless told not to, and runs the playbook. `vars` are the verb's own
+    /// flags as extra variables; `question` is put in the users' language.
+    pub async fn perform(&self, mut fleet: Fleet, hosts: Vec<String>, rollout: Rollout, book: &Book<'_>) -> Result<u8> {
+        let plays = load_book(book.playbook)?;
+        if !self.run.check {
+            readers_are_known(&fleet, &rollout)?;
+        }
+        overview(&rollout);
+        if !self.run.check && !self.yes && !confirm(book.question)? {
+            eprintln!("nothing was touched");
+            return Ok(0);
+        }
+        fleet.extra_vars.extend(book.vars.clone());
+        let mut run = self.run.clone();
+        run.skip_tags.extend(book.skip_tags.iter().map(|tag| (*tag).to_owned()));
+        execute(&fleet, &run, plays, hosts, Some(rollout)).await
+    }
+}
+
+/// The playbook that a verb is.
+pub struct Book<'a> {
+    /// In the project folder or the binary, e.g. `playbooks/rollout.yml`.
+    pub playbook: &'a str,
+    /// The verb's flags, as extra variables of the playbook.
+    pub vars: Object,
+    pub skip_tags: &'a [&'a str],
+    /// Asked before anything is touched.
+    pub question: &'a str,
+}
+
+/// A playbook of the project or the binary, with every task file that it is sure to include: a mistake in an operator's
+/// own ones is said before a host is touched.
+pub fn load_book(name: &str) -> Result<Vec<Play>> {
+    let path =
+        shipped::locate(Path::new("."), name).ok_or_else(|| Error::new(format!("the playbook {name} is missing")))?;
+    let plays = playbook::load(&path)?;
+    read_services_ahead(&plays)?;
+    Ok(plays)
+}
+
+/// Does a play include services?
+pub fn needs_services(plays: &[Play]) -> bool {
+    tasks(plays).iter().any(|task| includes_services(task))
+}
+
+/// Reads the task files that the plays run for each service.
+pub fn read_services_ahead(plays: &[Play]) -> Result<()> {
+    let mut seen = Vec::new();
+    for task in tasks(plays).iter().filter(|task| includes_services(task)) {
+        let name = task.action.args.get("tasks").and_then(serde_json::Value::as_str);
+        if name.is_some_and(|name| name.contains("{{")) {
+            continue;
+        }
+        let path = playbook::service_tasks(&task.around, name).map_err(|error| at(task, error))?;
+        let dir = path.parent().map(Path::to_owned).unwrap_or_default();
+        read_ahead(&path, &Around { play_dir: dir.clone(), dir, ..Around::default() }, &mut seen)?;
+    }
+    Ok(())
+}
+
+fn includes_services(task: &Task) -> bool {
+    matches!(task.action.kind, ActionKind::Control(Control::IncludeServices))
+}
+
+/// All tasks of the plays, those in blocks too.
+fn tasks(plays: &[Play]) -> Vec<&Task> {
+    fn collect<'a>(items: &'a [Item], found: &mut Vec<&'a Task>) {
+        for item in items {
+            match item {
+                Item::Task(task) => found.push(task),
+                Item::Block(block) => {
+                    [&block.body, &block.rescue, &block.always].into_iter().for_each(|part| collect(part, found))
+                }
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for play in plays {
+        [&play.pre_tasks, &play.tasks, &play.post_tasks].into_iter().for_each(|items| collect(items, &mut found));
+    }
+    found
+}
+
+fn at(task: &Task, error: Error) -> Error {
+    Error { hint: error.hint, ..Error::at(&task.place, error.text) }
+}
+
+/// Reads a task file and those that it is sure to include: named as they are and under no condition.
+fn read_ahead(path: &Path, around: &Around, seen: &mut Vec<PathBuf>) -> Result<()> {
+    if seen.iter().any(|known| known == path) {
+        return Ok(());
+    }
+    seen.push(path.to_owned());
+    let mut items = playbook::load_tasks(path, around)?;
+    while let Some(item) = items.pop() {
+        match item {
+            Item::Block(block) => {
+                items.extend([&block.body, &block.rescue, &block.always].into_iter().flat_map(|part| part.to_vec()))
+            }
+            Item::Task(task)
+                if matches!(task.action.kind, ActionKind::Control(Control::IncludeTasks)) && task.when.is_empty() =>
+            {
+                let file = task.action.args.get("file").and_then(serde_json::Value::as_str);
+                let Some(file) = file.filter(|file| !file.contains("{{")) else { continue };
+                let found =
+                    playbook::find_file(&task.around, "tasks", file.trim()).map_err(|error| at(&task, error))?;
+                read_ahead(&found, &task.around, seen)?;
+            }
+            Item::Task(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// A pattern that spells out every host has been thought about.
+fn names_each(pattern: &str, hosts: &[String]) -> bool {
+    let words: Vec<&str> = pattern.split([',', ':']).map(str::trim).collect();
+    hosts.iter().all(|host| words.contains(&host.as_str()))
+}
+
+fn overview(rollout: &Rollout) {
+    let mut rows = Vec::new();
+    for host in rollout.hosts.values() {
+        let services = host.services.iter().map(|service| format!("{} {}", service.id, service.version));
+        rows.push(vec![host.host.clone(), services.collect::<Vec<_>>().join(", ")]);
+    }
+    for line in style::table(&rows) {
+        eprintln!("{line}");
+    }
+}
