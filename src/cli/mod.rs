@@ -15,12 +15,14 @@ mod explain;
 mod history;
 mod inventory;
 mod lab;
+mod look;
 mod registry;
 mod rollout;
 mod run;
 mod secrets;
 mod slice;
 mod status;
+mod verify;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -58,6 +60,9 @@ enum Verb {
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
+    /// Make the checks that the services bring
+    #[command(visible_alias = "verificar")]
+    Verify(verify::Flags),
     /// Where a setting of a service comes from on a host
     #[command(visible_alias = "explicar")]
     Explain(explain::Flags),
@@ -116,6 +121,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         None => block_on(rollout::main(cli.rollout)),
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
+        Some(Verb::Verify(flags)) => block_on(verify::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
         Some(Verb::Inventory(flags)) => inventory::main(flags),

@@ -5,6 +5,7 @@
 //! service is a task file (`playbooks/services/deploy.yml` brings it up), not code. No service has a name here.
 
 pub mod catalogue;
+mod checks;
 pub mod declared;
 pub mod lint;
 pub mod manifest;

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::catalogue::{Catalogue, Package, hex};
-use super::mounted;
 use super::settings::{Settings, known_keys, secret_names};
+use super::{checks, mounted};
 use crate::error::{Error, Place, Result};
 use crate::plan::{Object, quote};
 use crate::shipped;
@@ -53,8 +53,9 @@ pub fn deploy_vars(package: &Package, host: &HostPlace, version: &str) -> Object
     vars.as_object().cloned().unwrap_or_default()
 }
 
-/// The stack as it would be for an imagined host on which every setting has a made-up value; for lint.
-pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result<Value> {
+/// The stack as it would be for an imagined host on which every setting has a made-up value, and the scope that it was
+/// rendered in; for lint.
+pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result<(Value, Scope)> {
     let host =
         HostPlace { host: "sample".to_owned(), runtime: runtime.to_owned(), deploy_root: "/opt/sample".to_owned() };
     let mut vars = deploy_vars(package, &host, &package.manifest.version);
@@ -73,13 +74,18 @@ pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result
     let variables = package.manifest.variables.iter();
     let defaults = variables.filter_map(|variable| Some((variable.key.clone(), variable.default.clone()?)));
     let examples = package.defaults.iter().map(|(key, default)| (key.clone(), Value::from(default.value.clone())));
-    let others = known_keys(package).map(|key| (key, Value::from("sample")));
+    let numbers = package.manifest.variables.iter().filter(|variable| {
+        variable.validation.as_ref().and_then(Value::as_str).is_some_and(|kind| ["port", "int"].contains(&kind))
+    });
+    let numbers = numbers.map(|variable| (variable.key.clone(), Value::from("1")));
+    let others = numbers.chain(known_keys(package).map(|key| (key, Value::from("sample"))));
     for (key, value) in defaults.chain(examples).chain(others) {
         vars.entry(key).or_insert(value);
     }
     let mut scope = Scope::new(std::sync::Arc::new(super::world::PackageWorld::alone(catalogue, package)));
     scope.push(crate::vars::Layer::written(vars));
-    stack(catalogue, package, &host, &scope, &format!("versatile-{}", package.id))
+    let stack = stack(catalogue, package, &host, &scope, &format!("versatile-{}", package.id))?;
+    Ok((stack, scope))
 }
 
 /// What stands for a secret in [`sample`], so that it can be found where it must not be.
@@ -127,7 +133,8 @@ pub fn render(
         }));
     }
     mounted::label(&mut stack, &root, &files);
-    let stack = stack_text(package, &stack);
+    let containers = stack;
+    let stack = stack_text(package, &containers);
     let mut networks = Vec::new();
     for network in &manifest.networks {
         networks.push(json!({"name": text(&network.name)?, "internal": network.internal}));
@@ -140,6 +147,7 @@ pub fn render(
             "url": text(&url.url)?, "status": url.status, "contains": contains, "timeout": url.timeout,
         }));
     }
+    let checks = checks::render(package, scope, &containers, &urls, &env)?;
     let mut jobs = Vec::new();
     for job in &manifest.jobs {
         let exports = exports(package, &job.name, &job.env, &env)?;
@@ -179,7 +187,7 @@ pub fn render(
     let service = json!({
         "id": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files,
-        "databases": databases, "jobs": jobs, "urls": urls, "health_timeout": manifest.health.timeout,
+        "databases": databases, "jobs": jobs, "urls": urls, "checks": checks, "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "dependency_checks": manifest.dependencies.iter().filter_map(|d| d.check_command.as_ref().map(|command| json!({"service": d.service, "required": d.required, "command": command}))).collect::<Vec<_>>(),
         "record": {"service": package.id, "version": version, "digest": digest, "project": project, "root": root,

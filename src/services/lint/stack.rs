@@ -67,7 +67,8 @@ pub(super) fn findings(package: &Package, runtime: &str, stack: &Value, findings
     }
 }
 
-fn is_long_running(service: &Value) -> bool {
+/// Meant to stay up: no one-shot.
+pub(in crate::services) fn is_long_running(service: &Value) -> bool {
     let restart = service.get("restart").and_then(Value::as_str).unwrap_or("always");
     let mode = service.pointer("/deploy/mode").and_then(Value::as_str).unwrap_or("replicated");
     restart != "no" && !restart.starts_with("on-failure") && !mode.ends_with("-job")
