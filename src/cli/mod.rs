@@ -108,6 +108,7 @@ pub fn command() -> Command {
 pub fn main() -> ExitCode {
     // journals and secrets are for this user alone, from the first byte on
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    end_quietly_when_nobody_reads();
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     start_logging();
     match dispatch(cli) {
@@ -117,6 +118,19 @@ pub fn main() -> ExitCode {
             ExitCode::from(USAGE)
         }
     }
+}
+
+/// `provision explain … | head` has shown all that was wanted when `head` goes. Verbs that change something do not get
+/// here: their reporters go on without a reader.
+fn end_quietly_when_nobody_reads() {
+    let otherwise = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload().downcast_ref::<String>().map(String::as_str).unwrap_or_default();
+        if said.starts_with("failed printing to stdout") && said.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        otherwise(panic);
+    }));
 }
 
 fn dispatch(cli: Cli) -> Result<u8> {
