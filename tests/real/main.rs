@@ -39,7 +39,8 @@ fn n8n_itself_is_rolled_out() {
     let login = serde_json::json!({"emailOrLdapLoginId": "admin@clienteB.example", "password": password.trim_end()});
     let said = ask(stage, "/rest/login", "POST", &login.to_string());
     assert_eq!(said["data"]["email"], "admin@clienteb.example", "{said}");
-    let other = serde_json::json!({"email": "a@b.example", "firstName": "A", "lastName": "B", "password": "Visitor123"});
+    let other =
+        serde_json::json!({"email": "a@b.example", "firstName": "A", "lastName": "B", "password": "Visitor123"});
     let said = ask(stage, "/rest/owner/setup", "POST", &other.to_string());
     assert!(said["data"].is_null(), "nobody else becomes the owner: {said}");
 
@@ -66,7 +67,8 @@ fn ask(stage: &Stage, path: &str, method: &str, body: &str) -> Value {
         "fetch('http://127.0.0.1:5678{path}', {{method: '{method}', body: {body}, headers: \
          {{'content-type': 'application/json'}}}}).then(r => r.text()).then(text => console.log(text))"
     );
-    let script = format!("docker exec -i versatile-flow-n8n node --input-type=module - <<'PROGRAM'\n{program}\nPROGRAM");
+    let script =
+        format!("docker exec -i versatile-flow-n8n node --input-type=module - <<'PROGRAM'\n{program}\nPROGRAM");
     let said = stage.inside("clienteB", &script);
     serde_json::from_str(&said).unwrap_or_else(|e| panic!("{path}: {e}: {said}"))
 }
