@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::report::style;
 
 mod common;
+mod down;
 mod edit;
 mod execute;
 mod explain;
@@ -18,11 +19,13 @@ mod lab;
 mod metrics;
 mod registry;
 mod report;
+mod restart;
 mod rollout;
 mod run;
 mod secrets;
 mod slice;
 mod status;
+mod up;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -57,6 +60,15 @@ struct Cli {
 enum Verb {
     /// Run a playbook
     Run(run::Flags),
+    /// Start services as they are declared, and wait until they are healthy
+    #[command(visible_alias = "iniciar")]
+    Up(up::Flags),
+    /// Stop services and remove their containers; their data stays
+    #[command(visible_alias = "terminar")]
+    Down(down::Flags),
+    /// Restart the containers of services
+    #[command(visible_alias = "reiniciar")]
+    Restart(restart::Flags),
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
@@ -137,6 +149,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
         }
         None => block_on(rollout::main(cli.rollout)),
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
+        Some(Verb::Up(flags)) => block_on(up::main(flags)),
+        Some(Verb::Down(flags)) => block_on(down::main(flags)),
+        Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
