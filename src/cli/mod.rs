@@ -26,8 +26,8 @@ mod run;
 mod secrets;
 mod slice;
 mod status;
-mod verify;
 mod up;
+mod verify;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;

@@ -112,7 +112,9 @@ impl Container {
             return Err(Failure::new(format!("docker does not tell: {why}")).with("rc", output.rc));
         }
         let mut containers = Self::read(output);
-        Self::reach(&mut containers, connections);
+        if self.ports {
+            Self::reach(&mut containers, connections);
+        }
         let mut wrong = Vec::new();
         for container in &containers {
             wrong.extend(self.complaint(container));
