@@ -74,6 +74,12 @@ pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str, mode: Mod
     ] {
         vars.insert(key.to_owned(), Value::from(value));
     }
+    // what other packages export, by the names of it
+    let exports = catalogue.packages.values().map(|other| {
+        let names = other.manifest.exports.keys().map(|name| (name.clone(), Value::from("sample")));
+        (other.id.clone(), Value::Object(names.collect()))
+    });
+    vars.insert("exports".to_owned(), Value::Object(exports.collect()));
     for key in secret_names(package) {
         vars.insert(key.clone(), Value::from(sample_secret(&key)));
     }
