@@ -40,7 +40,7 @@ fn stacks(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
     let mut met: IndexMap<String, (Error, Vec<(&str, Mode)>)> = IndexMap::new();
     for (runtime, mode) in &kinds {
         let mut findings = Vec::new();
-        match super::render::sample(catalogue, package, runtime, *mode) {
+        match super::render::sample_in(catalogue, package, runtime, *mode) {
             Ok(rendered) => stack::findings(package, runtime, *mode, &rendered, &mut findings),
             Err(error) => findings.push(error),
         }

@@ -57,7 +57,12 @@ pub fn deploy_vars(package: &Package, host: &HostPlace, version: &str) -> Object
 }
 
 /// The stack as it would be for an imagined host on which every setting has a made-up value; for lint.
-pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str, mode: Mode) -> Result<Value> {
+pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result<Value> {
+    sample_in(catalogue, package, runtime, Mode::Produccion)
+}
+
+/// The same in a mode.
+pub fn sample_in(catalogue: &Catalogue, package: &Package, runtime: &str, mode: Mode) -> Result<Value> {
     let host = HostPlace {
         host: "sample".to_owned(),
         runtime: runtime.to_owned(),
