@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::render::{self, HostPlace, Rendered};
 use super::settings::{self, Settings, Sources};
 use super::world::host_scope;
-use super::{ServiceDeploy, Services, declared};
+use super::{Mode, ServiceDeploy, Services, declared};
 use crate::error::{Error, Result};
 use crate::inventory::Inventory;
 use crate::plan::{Failure, Object};
@@ -59,6 +59,13 @@ impl Rollout {
     /// Are there secrets that were made now and are not stored yet?
     pub fn generates(&self) -> bool {
         self.hosts.values().any(|host| host.settings.values().any(|settings| !settings.generated.is_empty()))
+    }
+
+    /// The same for a verb that brings nothing to a host: secrets that were made up for the templates are not kept.
+    pub fn without_new_secrets(mut self) -> Rollout {
+        let settings = self.hosts.values_mut().flat_map(|host| host.settings.values_mut());
+        settings.for_each(|settings| settings.generated.clear());
+        self
     }
 
     /// Writes the secrets that were generated into the hosts' age files; gives back `host/service` of each.
@@ -129,6 +136,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
         host: host.to_owned(),
         runtime: text_var(&base, "runtime", "compose", host)?,
         deploy_root: text_var(&base, "deploy_root", "/opt/ATS/VersatileHub", host)?,
+        mode: Mode::of(&base, host)?,
     };
     if !["compose", "swarm"].contains(&place.runtime.as_str()) {
         return Err(
