@@ -22,7 +22,7 @@ pub struct LookFlags {
     /// Services; without it each client's declared ones
     #[arg(short, long, value_name = "LIST", value_delimiter = ',')]
     pub services: Option<Vec<String>>,
-    /// Instead of the clients' variable `mode`, e.g. debug or produccion
+    /// Look at the services in this mode: debug, produccion [default: the client's variable `mode`]
     #[arg(long, value_name = "MODE", visible_alias = "modo")]
     pub mode: Option<String>,
     /// Ask for the sudo password

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::catalogue::Package;
 use super::lint::is_long_running;
+use super::mode::Mode;
 use crate::error::{Error, Result};
 use crate::modules::check::{Check, From, Look};
 use crate::plan::Object;
@@ -143,9 +144,16 @@ fn complete(package: &Package, check: &mut Value, verified: bool, env: &Object) 
     Ok(())
 }
 
-/// The services that the checks of a package name, with the checks' names.
-pub(super) fn named_services(rendered: &[Value]) -> impl Iterator<Item = (&str, &str)> {
-    rendered.iter().flat_map(|check| {
+/// The services that the checks of a mode name, with the checks' names.
+pub(super) fn named_services(rendered: &[Value], mode: Mode) -> impl Iterator<Item = (&str, &str)> {
+    let texts = |value: &'_ Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let made = move |check: &&Value| {
+        let when = texts(&check["when"]);
+        when.is_empty() || when.iter().any(|word| word == mode.word())
+    };
+    rendered.iter().filter(made).flat_map(|check| {
         let services = check["services"].as_array().into_iter().flatten().filter_map(Value::as_str);
         services.map(|service| (check["name"].as_str().unwrap_or_default(), service))
     })

@@ -16,7 +16,7 @@ fn every_kind_passes_and_fails_for_real() {
     assert!(!well.stdout.contains("[FAIL]") && !well.stdout.contains(" chat:"), "{}", well.stdout);
     assert!(well.stdout.lines().last().unwrap().starts_with("verified: "), "{}", well.stdout);
 
-    let broken = super::look(stage, &["verify", "--mode", "broken"], 1);
+    let broken = super::look(stage, &["verify", "--mode", "debug"], 1);
     for (check, why) in [
         ("http", "`status` is \"ok\" instead of \"down\""),
         ("http path", "answers 404 instead of 200"),
@@ -43,10 +43,10 @@ fn every_kind_passes_and_fails_for_real() {
         let line = broken.stdout.lines().find(|line| line.starts_with(&format!("[FAIL] a/lookout bad {check}: ")));
         assert!(line.is_some_and(|line| line.contains(why)), "{check} ({why}): {}", broken.stdout);
     }
-    assert!(broken.stdout.contains("[WARN] a/lookout bad warning: "), "{}", broken.stdout);
+    assert!(broken.stdout.contains("[WARN] a/lookout grumble: "), "{}", broken.stdout);
     assert!(broken.stdout.contains("[OK] a/lookout http: "), "all are made: {}", broken.stdout);
-    // one that only grumbles is well
-    super::look(stage, &["verify", "--mode", "grumbling"], 0);
+    // one that only grumbles does not count
+    assert!(well.stdout.contains("[WARN] a/lookout grumble: "), "{}", well.stdout);
 
     let secrets = stage.inside("a", "cat /opt/ATS/VersatileHub/services/lookout/.env");
     for value in

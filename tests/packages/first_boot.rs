@@ -261,7 +261,7 @@ fn openclaw_is_configured_without_a_download_and_is_alive_before_it_is_ready() {
     ];
     // the text that the rendered stack gives to the one-shot; no name can be looked up, so nothing can be fetched
     let catalogue = Catalogue::load(Path::new(env!("CARGO_MANIFEST_DIR")), &[]).unwrap();
-    let (stack, _) = render::sample(&catalogue, catalogue.get("agent").unwrap(), "compose").unwrap();
+    let stack = render::sample(&catalogue, catalogue.get("agent").unwrap(), "compose").unwrap();
     let script = stack["services"]["setup"]["command"][2].as_str().unwrap().replace("$$", "$");
     let offline = ["--init", "-v", &mount, "--dns", "127.0.0.1"];
     let image = "openclaw/openclaw:2026.9.6";

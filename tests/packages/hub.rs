@@ -97,7 +97,7 @@ impl Bench {
 /// The text that the rendered stack gives to the one-shot.
 fn configurator() -> String {
     let catalogue = Catalogue::load(Path::new(env!("CARGO_MANIFEST_DIR")), &[]).unwrap();
-    let (stack, _) = render::sample(&catalogue, catalogue.get("hub").unwrap(), "compose").unwrap();
+    let stack = render::sample(&catalogue, catalogue.get("hub").unwrap(), "compose").unwrap();
     stack["services"]["configurator"]["command"][0].as_str().unwrap().replace("$$", "$")
 }
 
