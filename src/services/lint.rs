@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::catalogue::{Catalogue, Package};
+use super::manifest::BackupKind;
 use super::settings::known_keys;
 use crate::error::{Error, Place};
 use crate::shipped;
@@ -75,7 +76,11 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     }
     let files = manifest.files.iter().map(|file| &file.src);
     let jobs = manifest.jobs.iter().flat_map(|job| [&job.check, &job.run]);
-    for file in files.chain(jobs) {
+    let backups = manifest.backup.iter().flat_map(|item| match &item.kind {
+        BackupKind::Job { run, restore, .. } => vec![run, restore],
+        _ => Vec::new(),
+    });
+    for file in files.chain(jobs).chain(backups) {
         if !shipped::exists(&package.dir.join(file)) {
             say(format!("`{file}` is not in the package"), "add the file or take it out of the manifest");
         }
@@ -86,12 +91,44 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
         let keys = database.admin_user_var.iter().chain(&database.admin_password_var);
         keys.map(|key| (format!("database `{}`", database.engine), key))
     });
-    for (who, key) in exported.chain(admins).filter(|(_, key)| !known.contains(key)) {
+    let backups = manifest.backup.iter().flat_map(|item| {
+        let keys: Vec<&String> = match &item.kind {
+            BackupKind::Postgres { password_var, .. }
+            | BackupKind::Mariadb { password_var, .. }
+            | BackupKind::Redis { password_var, .. } => password_var.iter().collect(),
+            BackupKind::Job { env, .. } => env.iter().collect(),
+            BackupKind::Files { .. } | BackupKind::Config {} => Vec::new(),
+        };
+        keys.into_iter().map(|key| (format!("backup `{}`", item.name()), key)).collect::<Vec<_>>()
+    });
+    for (who, key) in exported.chain(admins).chain(backups).filter(|(_, key)| !known.contains(key)) {
         say(format!("{who} wants `{key}`, which is no setting of the package"), "declare it, or take it out there");
     }
     let inside = manifest.directories.iter().map(|folder| &folder.path).chain(manifest.files.iter().map(|f| &f.dest));
-    for path in inside.filter(|path| path.starts_with('/') || path.split('/').any(|part| part == "..")) {
+    let backups = manifest.backup.iter().flat_map(|item| match &item.kind {
+        BackupKind::Files { paths, .. } => paths.iter().collect(),
+        BackupKind::Redis { path, .. } => vec![path],
+        _ => Vec::new(),
+    });
+    for path in inside.chain(backups).filter(|path| path.starts_with('/') || path.split('/').any(|part| part == "..")) {
         say(format!("`{path}` leads out of the service's folder"), "write a path below it");
+    }
+    let mut names = BTreeSet::new();
+    for item in &manifest.backup {
+        let name = item.name();
+        if !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) || name.is_empty() {
+            say(format!("backup `{name}` cannot be named so"), "use letters, digits, `-` and `_`");
+        }
+        if !names.insert(name.clone()) {
+            say(format!("two parts of the backup are named `{name}`"), "give each a `name` of its own");
+        }
+    }
+    let critical = manifest.data.iter().any(|data| data.class == "critical");
+    if critical && manifest.backup.is_empty() {
+        say(
+            "it has critical data, and nothing says how that is backed up".to_owned(),
+            "add `backup`, see docs/backup.md",
+        );
     }
     if let Some(name) = &manifest.extends
         && catalogue.base(&format!("{name}.yml")).is_none()

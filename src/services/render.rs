@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::backup::{self, Choices};
 use super::catalogue::{Catalogue, Package, hex};
 use super::mounted;
 use super::settings::{Settings, known_keys, secret_names};
@@ -100,6 +101,7 @@ pub fn render(
     version: &str,
     settings: &Settings,
     requires: Vec<String>,
+    choices: &Choices,
 ) -> Result<Rendered> {
     let manifest = &package.manifest;
     let scope = &settings.scope;
@@ -175,12 +177,13 @@ pub fn render(
         .map(|d| json!({"path": format!("{root}/{}", d.path), "owner": d.owner, "group": d.group, "mode": d.mode}))
         .collect();
     let digest = digest(&stack, &env, &files);
+    let backup = backup::render(package, host, &root, version, &env, choices)?;
     let url = urls.first().and_then(|url| url["url"].as_str()).map(origin_of);
     let service = json!({
         "id": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files,
         "databases": databases, "jobs": jobs, "urls": urls, "health_timeout": manifest.health.timeout,
-        "requires": requires, "manual_steps": steps,
+        "requires": requires, "manual_steps": steps, "backup": backup,
         "dependency_checks": manifest.dependencies.iter().filter_map(|d| d.check_command.as_ref().map(|command| json!({"service": d.service, "required": d.required, "command": command}))).collect::<Vec<_>>(),
         "record": {"service": package.id, "version": version, "digest": digest, "project": project, "root": root,
                    "runtime": host.runtime, "urls": urls, "package": package.hash()},
