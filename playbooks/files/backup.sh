@@ -51,11 +51,12 @@ leave() {
 
 # --- containers ---------------------------------------------------------------------------------------------------
 
-# $c: the running container of one of the stack's services, or nothing
+# $c: the running container of one of the stack's services (or of another project's: project/service), or nothing
 container() {
-    c=$(docker ps -q --no-trunc --filter status=running --filter "label=com.docker.compose.project=$PROJECT" \
+    case $1 in */*) set -- "${1#*/}" "${1%%/*}" ;; *) set -- "$1" "$PROJECT" ;; esac
+    c=$(docker ps -q --no-trunc --filter status=running --filter "label=com.docker.compose.project=$2" \
         --filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False | head -n 1)
-    [ -n "$c" ] || c=$(docker ps -q --no-trunc --filter status=running --filter "label=com.docker.swarm.service.name=${PROJECT}_$1" | head -n 1)
+    [ -n "$c" ] || c=$(docker ps -q --no-trunc --filter status=running --filter "label=com.docker.swarm.service.name=${2}_$1" | head -n 1)
 }
 
 compose() { docker compose -p "$PROJECT" --project-directory "$ROOT" -f "$ROOT/docker-compose.yml" "$@"; }
@@ -64,7 +65,7 @@ compose() { docker compose -p "$PROJECT" --project-directory "$ROOT" -f "$ROOT/d
 awake() {
     container "$1"
     [ -z "$c" ] || return 0
-    [ "$RUNTIME" = compose ] || die "no container of $1 is running"
+    case $RUNTIME$1 in swarm* | */*) die "no container of $1 is running" ;; esac
     if [ -n "$(compose ps -aq "$1" 2>/dev/null)" ]; then lulled="$lulled stop:$1"; else lulled="$lulled rm:$1"; fi
     say "$1 is not running: started for the time of this"
     compose up -d --no-deps --no-recreate --wait --wait-timeout 180 "$1" >&2 9>&- || die "$1 does not start"
@@ -99,14 +100,19 @@ unfreeze() {
 
 # --- taking -------------------------------------------------------------------------------------------------------
 
+# The server's administrator, unless the package names another.
+pg_user() { user=${1:-$(docker exec "$c" sh -c 'printf %s "${POSTGRES_USER:-postgres}"')}; }
 pg() { PGUSER=$user PGPASSWORD=$password docker exec -i -e PGUSER -e PGPASSWORD "$c" "$@"; }
 sql() { pg psql -XAtq -v ON_ERROR_STOP=1 -d "$@"; }
 
 # The option file holds the password; it is the container's, 0600 and gone afterwards.
 my() {
-    BACKUP_USER=$user BACKUP_PASSWORD=$(printf %s "$password" | sed 's/[\\"]/\\&/g') \
+    BACKUP_USER=${user:-root} BACKUP_PASSWORD=$(printf %s "$password" | sed 's/[\\"]/\\&/g') \
         docker exec -i -e BACKUP_USER -e BACKUP_PASSWORD "$c" sh -c '
         umask 077
+        if [ -z "$BACKUP_PASSWORD" ]; then
+            BACKUP_PASSWORD=$(printf %s "${MARIADB_ROOT_PASSWORD:-${MYSQL_ROOT_PASSWORD-}}" | sed "s/[\\\\\"]/\\\\&/g")
+        fi
         file=$(mktemp) || exit 1
         trap "rm -f $file" EXIT
         trap "exit 130" HUP INT TERM
@@ -137,8 +143,9 @@ take() {
 
 # service, user, database (nothing: all of the server), password
 take_postgres() {
-    user=$2 password=$4 databases=$3
+    password=$4 databases=$3
     awake "$1"
+    pg_user "$2"
     mkdir "$set/$name" || return
     if [ -z "$databases" ]; then
         databases=$(sql postgres -c "select datname from pg_database where datallowconn and not datistemplate order by 1") || return
@@ -505,8 +512,9 @@ give() {
 
 # Loads into a database of another name first; only when all of it is there do the two change places.
 give_postgres() {
-    user=$2 password=$4
+    password=$4
     awake "$1"
+    pg_user "$2"
     if [ -f "$set/$name/globals" ]; then
         # what exists already is said to exist, which is no mistake; the administrator stays as the settings have it
         sed "/ROLE \"\{0,1\}$user\"\{0,1\}[ ;]/d" "$set/$name/globals" | pg psql -X -q -d template1 >/dev/null 2>&1
@@ -630,8 +638,9 @@ try() {
 words() { sed -e '/^\\restrict /d' -e '/^\\unrestrict /d' -e '/^--/d' -e 's/ AUTO_INCREMENT=[0-9]*//' "$@"; }
 
 try_postgres() {
-    user=$2 password=$4
+    password=$4
     awake "$1"
+    pg_user "$2"
     for dump in "$set/$name"/*.sql; do
         db=$(basename "$dump" .sql) beside=$(basename "$dump" .sql)_rehearsal
         load_postgres "$db" "$beside" && pg pg_dump -d "$beside" >"$work/again"

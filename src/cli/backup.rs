@@ -18,7 +18,7 @@ pub struct Flags {
 
 pub async fn main(flags: Flags) -> Result<u8> {
     let (fleet, hosts) = flags.slice.load()?;
-    let rollout = flags.slice.prepare(&fleet, &hosts, Dependencies::Left)?;
+    let rollout = flags.slice.prepare(&fleet, &hosts, Dependencies::Left)?.without_new_secrets();
     let book = Book {
         playbook: "playbooks/backup.yml",
         vars: Object::new(),

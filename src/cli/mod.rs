@@ -10,18 +10,23 @@ use crate::report::style;
 
 mod backup;
 mod common;
+mod down;
 mod edit;
 mod execute;
 mod explain;
 mod history;
 mod inventory;
 mod lab;
+mod metrics;
 mod registry;
+mod report;
+mod restart;
 mod rollout;
 mod run;
 mod secrets;
 mod slice;
 mod status;
+mod up;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -56,6 +61,15 @@ struct Cli {
 enum Verb {
     /// Run a playbook
     Run(run::Flags),
+    /// Start services as they are declared, and wait until they are healthy
+    #[command(visible_alias = "iniciar")]
+    Up(up::Flags),
+    /// Stop services and remove their containers; their data stays
+    #[command(visible_alias = "terminar")]
+    Down(down::Flags),
+    /// Restart the containers of services
+    #[command(visible_alias = "reiniciar")]
+    Restart(restart::Flags),
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
@@ -68,6 +82,12 @@ enum Verb {
     /// Earlier runs
     #[command(visible_alias = "historial")]
     History(history::Flags),
+    /// A run as an HTML page or as JUnit XML
+    #[command(visible_alias = "informe")]
+    Report(report::Flags),
+    /// What was slow and what failed, over many runs
+    #[command(visible_alias = "metricas")]
+    Metrics(metrics::Flags),
     /// Hosts, groups and their variables
     #[command(visible_alias = "inventario")]
     Inventory(inventory::Flags),
@@ -133,10 +153,15 @@ fn dispatch(cli: Cli) -> Result<u8> {
         }
         None => block_on(rollout::main(cli.rollout)),
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
+        Some(Verb::Up(flags)) => block_on(up::main(flags)),
+        Some(Verb::Down(flags)) => block_on(down::main(flags)),
+        Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
         Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
+        Some(Verb::Report(flags)) => report::main(flags),
+        Some(Verb::Metrics(flags)) => metrics::main(flags),
         Some(Verb::Inventory(flags)) => inventory::main(flags),
         Some(Verb::Registry(flags)) => registry::main(flags),
         Some(Verb::Secrets(flags)) => secrets::main(flags),

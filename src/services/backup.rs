@@ -189,6 +189,7 @@ pub(super) fn render(
     root: &str,
     version: &str,
     env: &Object,
+    databases: &[Value],
     choices: &Choices,
 ) -> Result<Value> {
     let items = &package.manifest.backup;
@@ -221,8 +222,14 @@ pub(super) fn render(
     }
     conf.push_str("items() {\n");
     for item in items {
-        let words: Vec<String> = words(package, item, env)?.iter().map(|word| quote(word)).collect();
-        conf.push_str(&format!("\"$1\" {} || return\n", words.join(" ")));
+        let lines = match &item.kind {
+            BackupKind::Databases {} => databases.iter().map(database).collect(),
+            _ => vec![words(package, item, env)?],
+        };
+        for words in lines {
+            let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
+            conf.push_str(&format!("\"$1\" {} || return\n", words.join(" ")));
+        }
     }
     conf.push_str("}\n");
     let body = body()?;
@@ -241,6 +248,15 @@ fn body() -> Result<String> {
     shipped::read_to_string(&path).map_err(|error| Error::new(format!("cannot read {}: {error}", path.display())))
 }
 
+/// A database that the package declares, as the words of an item; its server may be another package's.
+fn database(database: &Value) -> Vec<String> {
+    let text = |key: &str| database.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let kind = if text("engine").starts_with('p') { "postgres" } else { "mariadb" };
+    let server = format!("{}/{}", text("project"), text("service"));
+    let words = [kind.to_owned(), format!("database-{}", text("name")), server];
+    words.into_iter().chain([text("admin_user"), text("name"), text("admin_password")]).collect()
+}
+
 /// An item as the words that the script's functions take.
 fn words(package: &Package, item: &Backup, env: &Object) -> Result<Vec<String>> {
     let setting = |key: &Option<String>| -> Result<String> {
@@ -254,12 +270,10 @@ fn words(package: &Package, item: &Backup, env: &Object) -> Result<Vec<String>> 
     let mut words = vec![item.kind.word().to_owned(), item.name()];
     match &item.kind {
         BackupKind::Postgres { service, user, database, password_var } => {
-            let user = user.clone().unwrap_or_else(|| "postgres".to_owned());
-            words.extend([service.clone(), user, text(database), setting(password_var)?]);
+            words.extend([service.clone(), text(user), text(database), setting(password_var)?]);
         }
         BackupKind::Mariadb { service, user, database, password_var } => {
-            let user = user.clone().unwrap_or_else(|| "root".to_owned());
-            words.extend([service.clone(), user, text(database), setting(password_var)?]);
+            words.extend([service.clone(), text(user), text(database), setting(password_var)?]);
         }
         BackupKind::Redis { service, path, password_var } => {
             words.extend([service.clone(), path.clone(), setting(password_var)?]);
@@ -268,7 +282,7 @@ fn words(package: &Package, item: &Backup, env: &Object) -> Result<Vec<String>> 
             words.push(if *pause { "pause".to_owned() } else { String::new() });
             words.extend(paths.iter().cloned());
         }
-        BackupKind::Config {} => {}
+        BackupKind::Databases {} | BackupKind::Config {} => {}
         BackupKind::Job { service, run, restore, env: keys, user } => {
             let mut exports = String::new();
             for key in keys {

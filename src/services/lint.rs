@@ -97,7 +97,7 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
             | BackupKind::Mariadb { password_var, .. }
             | BackupKind::Redis { password_var, .. } => password_var.iter().collect(),
             BackupKind::Job { env, .. } => env.iter().collect(),
-            BackupKind::Files { .. } | BackupKind::Config {} => Vec::new(),
+            BackupKind::Databases {} | BackupKind::Files { .. } | BackupKind::Config {} => Vec::new(),
         };
         keys.into_iter().map(|key| (format!("backup `{}`", item.name()), key)).collect::<Vec<_>>()
     });
@@ -122,6 +122,13 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
         if !names.insert(name.clone()) {
             say(format!("two parts of the backup are named `{name}`"), "give each a `name` of its own");
         }
+    }
+    if manifest.backup.iter().any(|item| matches!(item.kind, BackupKind::Databases {})) && manifest.databases.is_empty()
+    {
+        say(
+            "the backup wants the package's databases, and it declares none".to_owned(),
+            "declare them under `databases`",
+        );
     }
     let critical = manifest.data.iter().any(|data| data.class == "critical");
     if critical && manifest.backup.is_empty() {

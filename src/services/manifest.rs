@@ -317,6 +317,8 @@ pub enum BackupKind {
     /// Plain SQL by `mariadb-dump`; without `database` every database of the server and its users.
     #[serde(alias = "mysql")]
     Mariadb { service: String, user: Option<String>, database: Option<String>, password_var: Option<String> },
+    /// The package's own `databases`, on whichever server they are.
+    Databases {},
     /// What `BGSAVE` writes.
     Redis {
         service: String,
@@ -355,6 +357,7 @@ impl BackupKind {
         match self {
             BackupKind::Postgres { .. } => "postgres",
             BackupKind::Mariadb { .. } => "mariadb",
+            BackupKind::Databases {} => "databases",
             BackupKind::Redis { .. } => "redis",
             BackupKind::Files { .. } => "files",
             BackupKind::Config {} => "config",
@@ -369,7 +372,7 @@ impl BackupKind {
             | BackupKind::Mariadb { service, .. }
             | BackupKind::Redis { service, .. }
             | BackupKind::Job { service, .. } => Some(service),
-            BackupKind::Files { .. } | BackupKind::Config {} => None,
+            BackupKind::Databases {} | BackupKind::Files { .. } | BackupKind::Config {} => None,
         }
     }
 }

@@ -68,6 +68,12 @@ pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result
     ] {
         vars.insert(key.to_owned(), Value::from(value));
     }
+    // what other packages export, by the names of it
+    let exports = catalogue.packages.values().map(|other| {
+        let names = other.manifest.exports.keys().map(|name| (name.clone(), Value::from("sample")));
+        (other.id.clone(), Value::Object(names.collect()))
+    });
+    vars.insert("exports".to_owned(), Value::Object(exports.collect()));
     for key in secret_names(package) {
         vars.insert(key.clone(), Value::from(sample_secret(&key)));
     }
@@ -177,10 +183,16 @@ pub fn render(
         .map(|d| json!({"path": format!("{root}/{}", d.path), "owner": d.owner, "group": d.group, "mode": d.mode}))
         .collect();
     let digest = digest(&stack, &env, &files);
-    let backup = backup::render(package, host, &root, version, &env, choices)?;
+    let backup = backup::render(package, host, &root, version, &env, &databases, choices)?;
+    let label = match host.runtime.as_str() {
+        "swarm" => "com.docker.stack.namespace",
+        _ => "com.docker.compose.project",
+    };
     let url = urls.first().and_then(|url| url["url"].as_str()).map(origin_of);
     let service = json!({
         "id": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
+        // what docker says is the project's carries it
+        "label": format!("{label}={project}"),
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files,
         "databases": databases, "jobs": jobs, "urls": urls, "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps, "backup": backup,

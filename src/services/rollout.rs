@@ -64,6 +64,13 @@ impl Rollout {
         self.hosts.values().any(|host| makes(host) || host.backups.generated())
     }
 
+    /// The same for a verb that brings nothing to a host: secrets that were made up for the templates are not kept.
+    pub fn without_new_secrets(mut self) -> Rollout {
+        let settings = self.hosts.values_mut().flat_map(|host| host.settings.values_mut());
+        settings.for_each(|settings| settings.generated.clear());
+        self
+    }
+
     /// Writes the secrets that were generated into the hosts' age files; gives back `host/service` of each.
     pub fn store_secrets(&self, inventory: &Inventory, identities: &Identities) -> Result<Vec<String>> {
         let mut written = Vec::new();
