@@ -8,6 +8,7 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::Result;
 use crate::report::style;
 
+mod backup;
 mod common;
 mod down;
 mod edit;
@@ -83,6 +84,9 @@ enum Verb {
     /// Make the checks that the services bring
     #[command(visible_alias = "verificar")]
     Verify(verify::Flags),
+    /// Take backups of services
+    #[command(visible_alias = "respaldo")]
+    Backup(backup::Flags),
     /// Where a setting of a service comes from on a host
     #[command(visible_alias = "explicar")]
     Explain(explain::Flags),
@@ -171,6 +175,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
         Some(Verb::Verify(flags)) => block_on(verify::main(flags)),
+        Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
         Some(Verb::Report(flags)) => report::main(flags),

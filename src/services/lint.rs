@@ -16,6 +16,7 @@ use crate::error::{Error, Place};
 use crate::shipped;
 use crate::vars::{NoWorld, Scope, validate};
 
+mod backup;
 mod stack;
 
 pub(super) use stack::is_long_running;
@@ -24,6 +25,7 @@ pub(super) use stack::is_long_running;
 pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
     let mut findings = Vec::new();
     manifest(catalogue, package, &mut findings);
+    backup::findings(package, &mut findings);
     templates(package, &mut findings);
     findings.extend(stacks(catalogue, package));
     let mut seen = BTreeSet::new();
