@@ -106,6 +106,7 @@ impl Looked {
             command: Vec::new(),
             become_password,
             window: 0,
+            grace: crate::engine::GRACE,
         };
         let cancel = CancellationToken::new();
         let token = cancel.clone();
