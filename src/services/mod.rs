@@ -4,8 +4,10 @@
 //! stack, [`Rollout`] puts a whole fleet's selection together before anything is touched. What is then done with a
 //! service is a task file (`playbooks/services/deploy.yml` brings it up), not code. No service has a name here.
 
+mod build;
 pub mod catalogue;
 pub mod declared;
+mod git;
 pub mod lint;
 pub mod manifest;
 mod mounted;

@@ -25,6 +25,7 @@ frappe   python            frappe/erpnext:v16.32.3
 chatwoot python            chatwoot/chatwoot:v4.17.1
 n8n      node              n8nio/n8n:2.40.7
 openclaw node              openclaw/openclaw:2026.9.6
+uvicorn  python            provision-lab-uvicorn:trixie
 typebot  python            baptistearno/typebot-builder:3.18.0
 typebot-viewer typebot     baptistearno/typebot-viewer:3.18.0
 docker   $base             provision-lab-docker:trixie

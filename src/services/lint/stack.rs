@@ -20,7 +20,8 @@ pub(super) fn findings(package: &Package, runtime: &str, stack: &Value, findings
     let jobs = manifest.jobs.iter().map(|job| (format!("job `{}`", job.name), &job.service));
     let databases =
         manifest.databases.iter().filter_map(|d| Some((format!("database `{}`", d.engine), d.service.as_ref()?)));
-    for (who, wanted) in jobs.chain(databases).filter(|(_, wanted)| !names.contains(&wanted.as_str())) {
+    let builds = manifest.builds.iter().map(|build| (format!("image `{}`", build.image), &build.service));
+    for (who, wanted) in jobs.chain(databases).chain(builds).filter(|(_, wanted)| !names.contains(&wanted.as_str())) {
         say(
             format!("{who} is for the service `{wanted}`, which the stack does not have"),
             &format!("it has: {}", names.join(", ")),
