@@ -113,7 +113,7 @@ fn git(folder: &Path, args: &[&str]) -> Result<String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().filter(|line| !line.trim().is_empty()).next_back().unwrap_or("no reason given");
+    let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
     Err(Error::new(format!("git {}: {last}", args.first().unwrap_or(&"")))
         .hint("try the same address with `git ls-remote` on this machine"))
 }

@@ -10,13 +10,16 @@ pub mod declared;
 mod git;
 pub mod lint;
 pub mod manifest;
+pub mod mode;
 mod mounted;
+pub mod ports;
 pub mod render;
 pub mod rollout;
 pub mod settings;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};
+pub use mode::Mode;
 pub use rollout::{HostServices, Rollout, Selection};
 
 use serde_json::Value;

@@ -24,7 +24,7 @@ const OPTIONS: &str = "
     chat: {SMTP_ADDRESS: smtp.example, SMTP_USERNAME: chat, SMTP_PASSWORD: 'smtp$pass word'}
     hub: {HUB_DOMAIN: hub.cliente.example, FRAPPE_SITE_NAME: erp.cliente.example, FRAPPE_COMPANY_NAME: 'Cliente A S.A.'}
     agent: {OPENAI_API_KEY: sk-planted-in-a-test}
-    maravia: {OPENAI_API_KEY: sk-planted-in-a-test, REPLICAS: 3, WORKERS: 4, RATE_AVERAGE: 0, MARAVIA_MODE: debug}
+    maravia: {OPENAI_API_KEY: sk-planted-in-a-test, REPLICAS: 3, WORKERS: 4, RATE_AVERAGE: 0}
     typebot: {SMTP_HOST: smtp.example, SMTP_USERNAME: bot, SMTP_PASSWORD: 'smtp$pass word'}
 ";
 
@@ -263,7 +263,8 @@ fn names_that_stacks_share_a_network_with_do_not_collide() {
                     let setting = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
                     let text = setting.map_or(text, |key| case.service["env"][key].as_str().unwrap());
                     let text = text.rsplit('@').next().unwrap().trim_start_matches("redis://");
-                    (host && !text.contains('.')).then(|| text.split(':').next().unwrap().to_owned())
+                    (host && !text.contains('.') && !text.starts_with("http"))
+                        .then(|| text.split(':').next().unwrap().to_owned())
                 })
                 .collect();
             // what a dependency exports is on the shared network under a name that is nobody else's
