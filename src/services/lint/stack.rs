@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Place};
 use crate::services::catalogue::Package;
+use crate::services::manifest::Backup;
 use crate::services::render::sample_secret;
 use crate::services::settings::{known_keys, secret_names};
 use crate::services::{Mode, ports};
@@ -22,7 +23,12 @@ pub(super) fn findings(package: &Package, runtime: &str, mode: Mode, stack: &Val
     let databases =
         manifest.databases.iter().filter_map(|d| Some((format!("database `{}`", d.engine), d.service.as_ref()?)));
     let builds = manifest.builds.iter().map(|build| (format!("image `{}`", build.image), &build.service));
-    for (who, wanted) in jobs.chain(databases).chain(builds).filter(|(_, wanted)| !names.contains(&wanted.as_str())) {
+    let service = |item: &'_ Backup| item.kind.service().map(str::to_owned);
+    let backups: Vec<(String, String)> =
+        manifest.backup.iter().filter_map(|item| Some((format!("backup `{}`", item.name()), service(item)?))).collect();
+    let backups = backups.iter().map(|(who, wanted)| (who.clone(), wanted));
+    let wanted = jobs.chain(databases).chain(backups).chain(builds);
+    for (who, wanted) in wanted.filter(|(_, wanted)| !names.contains(&wanted.as_str())) {
         say(
             format!("{who} is for the service `{wanted}`, which the stack does not have"),
             &format!("it has: {}", names.join(", ")),
