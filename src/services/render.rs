@@ -154,6 +154,11 @@ pub fn render(
             "owner": file.owner, "group": file.group,
         }));
     }
+    let mut builds = Vec::new();
+    for build in &manifest.builds {
+        builds.extend(super::build::prepare(package, build, version, text)?);
+    }
+    super::build::name_images(&mut stack, &builds, &host.runtime);
     mounted::label(&mut stack, &root, &files);
     let ports: Vec<Value> = ports::of_stack(&stack)
         .iter()
@@ -224,10 +229,11 @@ pub fn render(
         "id": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
-        "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files,
-        "databases": databases, "jobs": jobs, "urls": urls, "checks": checks, "links": links, "ports": ports, "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
+        "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files, "builds": builds,
+        "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,
+        "checks": checks,
         "dependency_checks": manifest.dependencies.iter().filter_map(|d| d.check_command.as_ref().map(|command| json!({"service": d.service, "required": d.required, "command": command}))).collect::<Vec<_>>(),
         "record": {"service": package.id, "version": version, "digest": digest, "project": project, "root": root,
                    "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash()},
