@@ -9,6 +9,7 @@ pub mod declared;
 pub mod lint;
 pub mod manifest;
 mod mounted;
+pub mod questions;
 pub mod render;
 pub mod rollout;
 pub mod settings;
