@@ -4,11 +4,14 @@
 //! stack, [`Rollout`] puts a whole fleet's selection together before anything is touched. What is then done with a
 //! service is a task file (`playbooks/services/deploy.yml` brings it up), not code. No service has a name here.
 
+pub mod backup;
 pub mod catalogue;
 pub mod declared;
 pub mod lint;
 pub mod manifest;
+pub mod mode;
 mod mounted;
+pub mod ports;
 pub mod questions;
 pub mod render;
 pub mod rollout;
@@ -16,6 +19,7 @@ pub mod settings;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};
+pub use mode::Mode;
 pub use rollout::{HostServices, Rollout, Selection};
 
 use serde_json::Value;
