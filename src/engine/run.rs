@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -46,6 +46,7 @@ pub(super) struct Run {
     pub tags: Vec<String>,
     pub skip_tags: Vec<String>,
     pub window: usize,
+    pub grace: Duration,
     pub owner: String,
     pub since: String,
 }
@@ -199,6 +200,7 @@ pub(super) async fn run(
         tags: job.tags,
         skip_tags: job.skip_tags,
         window: job.window,
+        grace: job.grace,
         owner: format!("{user}@{machine}"),
         since: super::emit::now(),
     });
