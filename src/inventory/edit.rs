@@ -77,7 +77,7 @@ fn edited(text: &str, root: &Node, path: &[String], value: &str) -> Option<Strin
         (Kind::Null, true, Some(key)) => lines.behind_colon(key, &format!(" {}", scalar(value, true))),
         (Kind::Map(_) | Kind::List(_), true, _) => None,
         (_, true, _) => lines.replaced(node, &scalar(value, true)),
-        (Kind::Map(_), false, _) if lines.char_at(&node.place) == Some('{') => lines.into_flow(node, rest, value),
+        (Kind::Map(_), false, _) if lines.char_at(&node.place) == Some('{') => lines.braced(node, rest, value),
         (Kind::Map(entries), false, _) => {
             let (first, last) = (&entries.first()?.0, &entries.last()?.0);
             Some(lines.below(last.place.line, first.place.column - 1, rest, value))
@@ -178,7 +178,7 @@ impl<'t> Lines<'t> {
     }
 
     /// Before the brace that closes a mapping.
-    fn into_flow(&self, node: &Node, path: &[String], value: &str) -> Option<String> {
+    fn braced(&self, node: &Node, path: &[String], value: &str) -> Option<String> {
         let text = self.text();
         let start = self.offset(&node.place)?;
         let (mut depth, mut quote, mut close) = (0_usize, None, None);
