@@ -24,6 +24,7 @@ mod metrics;
 mod registry;
 mod report;
 mod restart;
+mod rollback;
 mod rollout;
 mod run;
 mod screen;
@@ -31,6 +32,7 @@ mod secrets;
 mod slice;
 mod status;
 mod up;
+mod update;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -93,6 +95,12 @@ enum Verb {
     /// Earlier runs
     #[command(visible_alias = "historial")]
     History(history::Flags),
+    /// Update services in batches of clients, with a backup before and a look after
+    #[command(visible_alias = "actualizar")]
+    Update(update::Flags),
+    /// Bring services back to an earlier release
+    #[command(visible_alias = "revertir")]
+    Rollback(rollback::Flags),
     /// A run as an HTML page or as JUnit XML
     #[command(visible_alias = "informe")]
     Report(report::Flags),
@@ -178,6 +186,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
+        Some(Verb::Update(flags)) => block_on(update::main(flags)),
+        Some(Verb::Rollback(flags)) => block_on(rollback::main(flags)),
         Some(Verb::Report(flags)) => report::main(flags),
         Some(Verb::Metrics(flags)) => metrics::main(flags),
         Some(Verb::Inventory(flags)) => inventory::main(flags),
