@@ -8,8 +8,10 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::Result;
 use crate::report::style;
 
+mod ask;
 mod backup;
 mod common;
+mod configure;
 mod down;
 mod edit;
 mod execute;
@@ -69,6 +71,9 @@ enum Verb {
     /// Choose clients, services and what to do with them
     #[command(visible_alias = "menú")]
     Menu(menu::Flags),
+    /// Ask for the settings of services, and write them into the inventory
+    #[command(visible_alias = "configurar")]
+    Configure(configure::Flags),
     /// Run a playbook
     Run(run::Flags),
     /// Start services as they are declared, and wait until they are healthy
@@ -177,6 +182,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         }
         None => block_on(rollout::main(cli.rollout)),
         Some(Verb::Menu(flags)) => menu::main(flags),
+        Some(Verb::Configure(flags)) => configure::main(flags),
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
         Some(Verb::Up(flags)) => block_on(up::main(flags)),
         Some(Verb::Down(flags)) => block_on(down::main(flags)),

@@ -91,7 +91,7 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
         }
     }
     for variable in &manifest.variables {
-        if let Some(Value::String(kind)) = &variable.validation
+        if let Some(kind) = super::settings::validation_text(variable.validation.as_ref())
             && let Err(problem) = kind.parse::<validate::Check>()
         {
             say(format!("variable `{}`: {problem}", variable.key), "see docs/registry.md for the kinds of validation");

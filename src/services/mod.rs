@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod mode;
 mod mounted;
 pub mod ports;
+pub mod questions;
 pub mod render;
 pub mod rollout;
 pub mod settings;
