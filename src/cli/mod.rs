@@ -33,8 +33,8 @@ mod secrets;
 mod slice;
 mod status;
 mod up;
-mod verify;
 mod update;
+mod verify;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
