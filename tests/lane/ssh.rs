@@ -556,8 +556,10 @@ async fn any_login_shell_will_do() {
     }
 }
 
-/// `/etc/doas.conf` for one test. None, with the reason printed, where there is no doas or it is somebody's already.
-struct Doas;
+/// `/etc/doas.conf` with further rules, for one test. None, with the reason printed, where there is no doas.
+struct Doas {
+    before: Option<Vec<u8>>,
+}
 
 impl Doas {
     const CONFIG: &str = "/etc/doas.conf";
@@ -567,19 +569,22 @@ impl Doas {
             skip("there is no doas");
             return None;
         }
-        if !is_root() || fs::exists(Self::CONFIG).unwrap_or(true) {
-            skip("doas is set up already, or not by us");
-            return None;
+        let before = fs::read(Self::CONFIG).ok();
+        let text = [before.as_deref().unwrap_or_default(), b"\n", rules.as_bytes()].concat();
+        fs::write(Self::CONFIG, text).expect("configuration");
+        if before.is_none() {
+            fs::set_permissions(Self::CONFIG, fs::Permissions::from_mode(0o400)).expect("mode");
         }
-        fs::write(Self::CONFIG, rules).expect("configuration");
-        fs::set_permissions(Self::CONFIG, fs::Permissions::from_mode(0o400)).expect("mode");
-        Some(Doas)
+        Some(Doas { before })
     }
 }
 
 impl Drop for Doas {
     fn drop(&mut self) {
-        let _ = fs::remove_file(Self::CONFIG);
+        let _ = match &self.before {
+            Some(before) => fs::write(Self::CONFIG, before),
+            None => fs::remove_file(Self::CONFIG),
+        };
     }
 }
 
