@@ -1,6 +1,7 @@
 //! A package and its settings become what the deploy playbook works on: the stack's text, the environment, folders,
 //! files, jobs and URLs. A pure function: the same input gives the same bytes.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -152,6 +153,11 @@ pub fn render(
         .iter()
         .map(|port| json!({"address": port.address, "port": port.outside, "protocol": port.protocol}))
         .collect();
+    let names = stack.get("services").and_then(Value::as_object).into_iter().flatten();
+    let names: Vec<Value> = names.filter_map(|(_, service)| service.get("container_name").cloned()).collect();
+    let services = stack.get("services").and_then(Value::as_object).into_iter().flatten();
+    let images: BTreeSet<String> =
+        services.filter_map(|(_, service)| service.get("image")?.as_str().map(str::to_owned)).collect();
     let stack = stack_text(package, &stack);
     let mut networks = Vec::new();
     for network in &manifest.networks {
@@ -215,7 +221,7 @@ pub fn render(
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files,
-        "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
+        "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "container_names": names, "images": images, "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "dependency_checks": manifest.dependencies.iter().filter_map(|d| d.check_command.as_ref().map(|command| json!({"service": d.service, "required": d.required, "command": command}))).collect::<Vec<_>>(),
         "record": {"service": package.id, "version": version, "digest": digest, "project": project, "root": root,
