@@ -8,6 +8,7 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::Result;
 use crate::report::style;
 
+mod backup;
 mod common;
 mod consent;
 mod down;
@@ -23,6 +24,7 @@ mod regen;
 mod registry;
 mod report;
 mod restart;
+mod rollback;
 mod rollout;
 mod run;
 mod screen;
@@ -30,6 +32,7 @@ mod secrets;
 mod slice;
 mod status;
 mod up;
+mod update;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -86,12 +89,21 @@ enum Verb {
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
+    /// Take backups of services
+    #[command(visible_alias = "respaldo")]
+    Backup(backup::Flags),
     /// Where a setting of a service comes from on a host
     #[command(visible_alias = "explicar")]
     Explain(explain::Flags),
     /// Earlier runs
     #[command(visible_alias = "historial")]
     History(history::Flags),
+    /// Update services in batches of clients, with a backup before and a look after
+    #[command(visible_alias = "actualizar")]
+    Update(update::Flags),
+    /// Bring services back to an earlier release
+    #[command(visible_alias = "revertir")]
+    Rollback(rollback::Flags),
     /// A run as an HTML page or as JUnit XML
     #[command(visible_alias = "informe")]
     Report(report::Flags),
@@ -175,8 +187,11 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Clean(flags)) => block_on(regen::clean(flags)),
         Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
+        Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
+        Some(Verb::Update(flags)) => block_on(update::main(flags)),
+        Some(Verb::Rollback(flags)) => block_on(rollback::main(flags)),
         Some(Verb::Report(flags)) => report::main(flags),
         Some(Verb::Metrics(flags)) => metrics::main(flags),
         Some(Verb::Inventory(flags)) => inventory::main(flags),

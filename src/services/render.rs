@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::backup::{self, Choices};
 use super::catalogue::{Catalogue, Package, hex};
 use super::mode::Mode;
 use super::settings::{Settings, known_keys, secret_names};
@@ -122,6 +123,7 @@ pub fn render(
     version: &str,
     settings: &Settings,
     requires: Vec<String>,
+    choices: &Choices,
 ) -> Result<Rendered> {
     let manifest = &package.manifest;
     let scope = &settings.scope;
@@ -148,6 +150,11 @@ pub fn render(
             "owner": file.owner, "group": file.group,
         }));
     }
+    let mut builds = Vec::new();
+    for build in &manifest.builds {
+        builds.extend(super::build::prepare(package, build, version, text)?);
+    }
+    super::build::name_images(&mut stack, &builds, &host.runtime);
     mounted::label(&mut stack, &root, &files);
     let ports: Vec<Value> = ports::of_stack(&stack)
         .iter()
@@ -211,6 +218,7 @@ pub fn render(
         .map(|d| json!({"path": format!("{root}/{}", d.path), "owner": d.owner, "group": d.group, "mode": d.mode}))
         .collect();
     let digest = digest(&stack, &env, &files);
+    let backup = backup::render(package, host, &root, version, &env, &databases, choices)?;
     let label = match host.runtime.as_str() {
         "swarm" => "com.docker.stack.namespace",
         _ => "com.docker.compose.project",
@@ -220,9 +228,11 @@ pub fn render(
         "id": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
-        "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files,
-        "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "container_names": names, "images": images, "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
+        "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files, "builds": builds,
+        "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "container_names": names, "images": images,
+        "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
+        "backup": backup,
         "dependency_checks": manifest.dependencies.iter().filter_map(|d| d.check_command.as_ref().map(|command| json!({"service": d.service, "required": d.required, "command": command}))).collect::<Vec<_>>(),
         "record": {"service": package.id, "version": version, "digest": digest, "project": project, "root": root,
                    "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash()},
