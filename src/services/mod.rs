@@ -7,6 +7,7 @@
 pub mod backup;
 mod build;
 pub mod catalogue;
+mod checks;
 pub mod declared;
 mod git;
 pub mod lint;
@@ -14,6 +15,7 @@ pub mod manifest;
 pub mod mode;
 mod mounted;
 pub mod ports;
+pub mod questions;
 pub mod render;
 pub mod rollout;
 pub mod settings;
