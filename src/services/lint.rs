@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::catalogue::{Catalogue, Package};
 use super::settings::known_keys;
+use super::traps;
 use crate::error::{Error, Place};
 use crate::shipped;
 use crate::vars::{NoWorld, Scope, validate};
@@ -24,7 +25,12 @@ pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
     let of_stack = |runtime: &str| {
         let mut findings = Vec::new();
         match super::render::sample(catalogue, package, runtime) {
-            Ok(rendered) => stack::findings(package, runtime, &rendered, &mut findings),
+            Ok(rendered) => {
+                stack::findings(package, runtime, &rendered, &mut findings);
+                let place = Place::file(package.stack_template(runtime));
+                let caught = traps::caught(catalogue.traps.iter(), &rendered);
+                findings.extend(caught.into_iter().map(|error| Error { place: Some(place.clone()), ..error }));
+            }
             Err(error) => findings.push(error),
         }
         findings

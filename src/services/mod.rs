@@ -12,6 +12,7 @@ mod mounted;
 pub mod render;
 pub mod rollout;
 pub mod settings;
+mod traps;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};

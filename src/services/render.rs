@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::catalogue::{Catalogue, Package, hex};
 use super::mounted;
 use super::settings::{Settings, known_keys, secret_names};
+use super::traps;
 use crate::error::{Error, Place, Result};
 use crate::plan::{Object, quote};
 use crate::shipped;
@@ -133,6 +134,12 @@ pub fn render(
         }));
     }
     mounted::label(&mut stack, &root, &files);
+    let refused = traps::caught(catalogue.traps.iter().filter(|trap| trap.refuse), &stack);
+    let place = Place::file(package.stack_template(&host.runtime));
+    let refused = refused.into_iter().map(|error| Error { place: Some(place.clone()), ..error });
+    if let Some(error) = Error::all(refused.map(|error| error.context(format!("host `{}`", host.host))).collect()) {
+        return Err(error);
+    }
     let stack = stack_text(package, &stack);
     let mut networks = Vec::new();
     for network in &manifest.networks {
