@@ -8,7 +8,9 @@ pub mod catalogue;
 pub mod declared;
 pub mod lint;
 pub mod manifest;
+pub mod mode;
 mod mounted;
+pub mod ports;
 pub mod render;
 pub mod rollout;
 pub mod settings;
@@ -16,6 +18,7 @@ mod traps;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};
+pub use mode::Mode;
 pub use rollout::{HostServices, Rollout, Selection};
 
 use serde_json::Value;

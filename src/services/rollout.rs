@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::render::{self, HostPlace, Rendered};
 use super::settings::{self, Settings, Sources};
 use super::world::host_scope;
-use super::{ServiceDeploy, Services, declared};
+use super::{Mode, ServiceDeploy, Services, declared};
 use crate::error::{Error, Result};
 use crate::inventory::Inventory;
 use crate::plan::{Failure, Object};
@@ -136,6 +136,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
         host: host.to_owned(),
         runtime: text_var(&base, "runtime", "compose", host)?,
         deploy_root: text_var(&base, "deploy_root", "/opt/ATS/VersatileHub", host)?,
+        mode: Mode::of(&base, host)?,
     };
     if !["compose", "swarm"].contains(&place.runtime.as_str()) {
         return Err(

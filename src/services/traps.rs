@@ -1,7 +1,7 @@
 //! What certain images do to people who do not know: `_defaults/traps.yml` names them, and this looks whether a rendered
 //! stack falls into one. Knowledge about programs is data, like the packages; only how to compare is here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fancy_regex::Regex;
 use serde::{Deserialize, Deserializer};
@@ -45,17 +45,22 @@ pub(super) fn read(path: &Path) -> Result<Vec<Trap>> {
     })
 }
 
-/// What a rendered stack falls into, as errors without a place.
-pub(super) fn caught<'t>(traps: impl Iterator<Item = &'t Trap> + Clone, stack: &Value) -> Vec<Error> {
+/// What a rendered stack falls into; the place is its template.
+pub(super) fn caught<'s>(
+    traps: impl Iterator<Item = &'s Trap> + Clone,
+    stack: &'s Value,
+    template: PathBuf,
+) -> impl Iterator<Item = Error> {
     let services = stack.get("services").and_then(Value::as_object);
-    let found = services.into_iter().flatten().flat_map(|(name, service)| {
-        let traps = traps.clone().filter(|trap| trap.catches(service));
+    let place = Place::file(template);
+    services.into_iter().flatten().flat_map(move |(name, service)| {
+        let (traps, place) = (traps.clone().filter(|trap| trap.catches(service)), place.clone());
         traps.map(move |trap| {
             let image = service.get("image").and_then(Value::as_str).unwrap_or_default();
-            Error::new(format!("service `{name}`: the image `{image}`: {}", trap.says)).hint(trap.hint.clone())
+            let text = format!("service `{name}`: the image `{image}`: {}", trap.says);
+            Error::at(&place, text).hint(trap.hint.clone())
         })
-    });
-    found.collect()
+    })
 }
 
 impl Trap {
@@ -168,11 +173,12 @@ mod tests {
         ];
         for (image, mut service, expected) in table {
             service["image"] = json!(image);
-            let found = caught(traps.iter(), &json!({"services": {"x": service}}));
+            let stack = json!({"services": {"x": service}});
+            let found: Vec<Error> = caught(traps.iter(), &stack, "stack.yml.j2".into()).collect();
             let said = found.iter().map(Error::to_string).collect::<String>();
             match expected {
-                "" => assert_eq!(said, "", "{image} {service}"),
-                expected => assert!(said.contains(expected) && found.len() == 1, "{image} {service}: {said}"),
+                "" => assert_eq!(said, "", "{image}"),
+                expected => assert!(said.contains(expected) && found.len() == 1, "{image}: {said}"),
             }
         }
     }
