@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::backup::{self, Choices};
 use super::catalogue::{Catalogue, Package, hex};
 use super::mode::Mode;
 use super::settings::{Settings, known_keys, secret_names};
@@ -121,6 +122,7 @@ pub fn render(
     version: &str,
     settings: &Settings,
     requires: Vec<String>,
+    choices: &Choices,
 ) -> Result<Rendered> {
     let manifest = &package.manifest;
     let scope = &settings.scope;
@@ -210,6 +212,7 @@ pub fn render(
         .map(|d| json!({"path": format!("{root}/{}", d.path), "owner": d.owner, "group": d.group, "mode": d.mode}))
         .collect();
     let digest = digest(&stack, &env, &files);
+    let backup = backup::render(package, host, &root, version, &env, &databases, choices)?;
     let label = match host.runtime.as_str() {
         "swarm" => "com.docker.stack.namespace",
         _ => "com.docker.compose.project",
@@ -222,6 +225,7 @@ pub fn render(
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files,
         "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
+        "backup": backup,
         "dependency_checks": manifest.dependencies.iter().filter_map(|d| d.check_command.as_ref().map(|command| json!({"service": d.service, "required": d.required, "command": command}))).collect::<Vec<_>>(),
         "record": {"service": package.id, "version": version, "digest": digest, "project": project, "root": root,
                    "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash()},

@@ -4,6 +4,7 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::backup::{self, Choices};
 use super::render::{self, HostPlace, Rendered};
 use super::settings::{self, Settings, Sources};
 use super::world::host_scope;
@@ -28,6 +29,7 @@ pub struct HostServices {
     pub host: String,
     pub services: Vec<Rendered>,
     settings: IndexMap<String, Settings>,
+    backups: Choices,
 }
 
 /// Everything that will be deployed, on every host.
@@ -58,7 +60,8 @@ impl Rollout {
 
     /// Are there secrets that were made now and are not stored yet?
     pub fn generates(&self) -> bool {
-        self.hosts.values().any(|host| host.settings.values().any(|settings| !settings.generated.is_empty()))
+        let makes = |host: &HostServices| host.settings.values().any(|settings| !settings.generated.is_empty());
+        self.hosts.values().any(|host| makes(host) || host.backups.generated())
     }
 
     /// The same for a verb that brings nothing to a host: secrets that were made up for the templates are not kept.
@@ -76,6 +79,9 @@ impl Rollout {
                 if settings::store(inventory, identities, &host.host, service, settings)? {
                     written.push(format!("{}/{service}", host.host));
                 }
+            }
+            if host.backups.store(inventory, identities, &host.host)? {
+                written.push(format!("{}/{}", host.host, backup::SECRETS));
             }
         }
         Ok(written)
@@ -143,6 +149,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
             Error::new(format!("host `{host}`: unknown runtime `{}`", place.runtime)).hint("it is compose or swarm")
         );
     }
+    let backups = Choices::load(sources, host, &base)?;
     let (mut services, mut settings, mut errors) = (Vec::new(), IndexMap::new(), Vec::new());
     let mut exports = Object::new();
     for id in &order {
@@ -169,7 +176,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
             .filter(|provider| order.contains(provider))
             .collect();
         let rendered = sources.resolve(host, package, &scope).and_then(|resolved| {
-            let rendered = render::render(catalogue, package, &place, &version, &resolved, requires)?;
+            let rendered = render::render(catalogue, package, &place, &version, &resolved, requires, &backups)?;
             let exported = resolved
                 .scope
                 .value(&Value::Object(package.manifest.exports.clone()))
@@ -187,7 +194,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
     }
     match Error::all(errors) {
         Some(error) => Err(error),
-        None => Ok(HostServices { host: host.to_owned(), services, settings }),
+        None => Ok(HostServices { host: host.to_owned(), services, settings, backups }),
     }
 }
 
