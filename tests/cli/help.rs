@@ -55,7 +55,8 @@ fn commands(text: &str) -> Vec<String> {
                 || rest[..at].ends_with("| ")
                 || rest[..at].ends_with("  ")
                 || rest[..at].ends_with(":   ");
-            if alone {
+            // the title of the menu's screens
+            if alone && !command.starts_with("provision ·") {
                 found.push(command.trim_end_matches(['.', ',', ';', ':', '`']).to_owned());
             }
             rest = &rest[at + "provision ".len()..];
