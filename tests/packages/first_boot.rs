@@ -185,9 +185,7 @@ fn n8n_is_ready_late_owned_early_and_keeps_its_key() {
     let through_proxy = |path: &str| {
         text(&try_docker(&["exec", &n8n, "wget", "-SqO-", "--header", &header, &format!("http://{proxy}{path}")]))
     };
-    eventually("the proxy routes it", 20, || {
-        through_proxy("/rest/settings").contains("\"showSetupOnFirstLoad\":true")
-    });
+    eventually("the proxy routes it", 20, || through_proxy("/rest/settings").contains("\"showSetupOnFirstLoad\":true"));
     for path in ["/rest/owner/setup", "/REST/Owner/setup", "//rest/owner/setup", "/rest/owner/setup/"] {
         assert!(through_proxy(path).contains(" 404 "), "{path} must not be routed: {}", through_proxy(path));
     }
