@@ -149,6 +149,11 @@ pub fn render(
             "owner": file.owner, "group": file.group,
         }));
     }
+    let mut builds = Vec::new();
+    for build in &manifest.builds {
+        builds.extend(super::build::prepare(package, build, version, text)?);
+    }
+    super::build::name_images(&mut stack, &builds, &host.runtime);
     mounted::label(&mut stack, &root, &files);
     let refused = catalogue.traps.iter().filter(|trap| trap.refuse);
     let refused = traps::caught(refused, &stack, package.stack_template(&host.runtime));
@@ -222,7 +227,7 @@ pub fn render(
         "id": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
-        "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files,
+        "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files, "builds": builds,
         "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,
