@@ -7,6 +7,7 @@
 pub mod backup;
 mod build;
 pub mod catalogue;
+mod checks;
 pub mod declared;
 mod git;
 pub mod lint;

@@ -247,7 +247,9 @@ fn shipped_manifests_and_the_seed_follow_the_schema() {
 fn the_schema_and_the_program_know_the_same_fields() {
     let schema = schema();
     let mut places = vec![(schema.clone(), json!({"nope": 1}))];
-    for (field, about) in schema["properties"].as_object().unwrap() {
+    // read once their templates are rendered, by those who make them
+    let checks = schema["properties"]["checks"]["items"].clone();
+    for (field, about) in schema["properties"].as_object().unwrap().iter().filter(|(field, _)| *field != "checks") {
         if let Some(items) = about.get("items").filter(|items| items.get("properties").is_some()) {
             places.push((items.clone(), json!({field: [{"nope": 1}]})));
         } else if about.get("properties").is_some() {
@@ -259,11 +261,24 @@ fn the_schema_and_the_program_know_the_same_fields() {
         }
     }
     assert!(places.len() >= 12, "{}", places.len());
-    for (about, wrong) in places {
-        let error =
-            serde_json::from_value::<provision::services::manifest::Manifest>(wrong.clone()).unwrap_err().to_string();
-        let accepted: BTreeSet<&str> = error.split('`').skip(3).step_by(2).collect();
+    let same = |about: &Value, error: String, ours: &[&str]| {
+        let accepted: BTreeSet<&str> =
+            error.split('`').skip(3).step_by(2).filter(|name| !ours.contains(name)).collect();
         let named: BTreeSet<&str> = about["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(accepted, named, "{wrong}: {error}");
+        assert_eq!(accepted, named, "{error}");
+    };
+    for (about, wrong) in places {
+        let read = serde_json::from_value::<provision::services::manifest::Manifest>(wrong);
+        same(&about, read.unwrap_err().to_string(), &[]);
+    }
+    let read =
+        |wrong: Value| serde_json::from_value::<provision::modules::check::Check>(wrong).unwrap_err().to_string();
+    same(&checks, read(json!({"nope": 1})), &[]);
+    let kinds = checks["properties"].as_object().unwrap().iter().filter(|(_, about)| about["properties"].is_object());
+    let kinds: Vec<(&String, &Value)> = kinds.collect();
+    assert_eq!(kinds.len(), 12);
+    for (kind, about) in kinds {
+        // what a script holds is put in when it is read
+        same(about, read(json!({"name": "x", kind: {"nope": 1}})), &["text"]);
     }
 }
