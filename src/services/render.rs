@@ -11,7 +11,7 @@ use super::backup::{self, Choices};
 use super::catalogue::{Catalogue, Package, hex};
 use super::mode::Mode;
 use super::settings::{Settings, known_keys, secret_names};
-use super::{checks, mounted, ports};
+use super::{checks, mounted, ports, traps};
 use crate::error::{Error, Place, Result};
 use crate::plan::{Object, quote};
 use crate::shipped;
@@ -161,6 +161,11 @@ pub fn render(
     }
     super::build::name_images(&mut stack, &builds, &host.runtime);
     mounted::label(&mut stack, &root, &files);
+    let refused = catalogue.traps.iter().filter(|trap| trap.refuse);
+    let refused = traps::caught(refused, &stack, package.stack_template(&host.runtime));
+    if let Some(error) = Error::all(refused.map(|error| error.context(format!("host `{}`", host.host))).collect()) {
+        return Err(error);
+    }
     let ports: Vec<Value> = ports::of_stack(&stack)
         .iter()
         .map(|port| json!({"address": port.address, "port": port.outside, "protocol": port.protocol}))

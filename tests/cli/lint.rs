@@ -75,6 +75,24 @@ const FINDINGS: &[Finding] = &[
         &[("\"${DB_PASSWORD}\"", "{{ DB_PASSWORD }}")],
         "the secret `DB_PASSWORD` is rendered into the stack",
     ),
+    (
+        "too early health check",
+        &[],
+        &[
+            ("example/shop:{{ version }}", "n8nio/n8n:2.40.7"),
+            ("\"CMD\", \"true\"", "\"CMD\", \"wget\", \"-qO-\", \"http://127.0.0.1:5678/healthz\""),
+        ],
+        "service `web`: the image `n8nio/n8n:2.40.7`: /healthz is 200 while it still migrates its database",
+    ),
+    (
+        "image without the program of its health check",
+        &[],
+        &[
+            ("example/shop:{{ version }}", "chatwoot/chatwoot:v4.17.1"),
+            ("\"CMD\", \"true\"", "\"CMD\", \"curl\", \"-f\", \"http://127.0.0.1:3000/api\""),
+        ],
+        "service `web`: the image `chatwoot/chatwoot:v4.17.1`: there is no curl in it",
+    ),
     ("syntax error", &[], &[("{{ version }}", "{{ version")], "stack.yml.j2:"),
     ("not YAML", &[], &[("services:", "services: [")], "the rendered stack is not YAML"),
     (
