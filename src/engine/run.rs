@@ -294,11 +294,12 @@ async fn play(run: &Arc<Run>, planned: Planned, index: usize) -> bool {
         run.emit.emit(Kind::Note { host: None, level: Level::Info, text });
         return true;
     }
-    for names in batches(&hosts, &serial(run, &play)) {
+    let mut batches = batches(&hosts, &serial(run, &play)).into_iter();
+    while let Some(names) = batches.next() {
         if run.cancel.is_cancelled() {
             return false;
         }
-        let magic = Arc::new(scope::about_batch(&play, &hosts, &names));
+        let magic = Arc::new(scope::about_batch(&play, &hosts));
         let batch = Arc::new(Batch {
             run: run.clone(),
             play: play.clone(),
@@ -322,6 +323,11 @@ async fn play(run: &Arc<Run>, planned: Planned, index: usize) -> bool {
             }
         }
         if batch.broken.load(Ordering::SeqCst) {
+            let rest: Vec<String> = batches.flatten().collect();
+            if !rest.is_empty() {
+                let text = format!("not tried, because of what failed before: {}", rest.join(", "));
+                run.emit.emit(Kind::Note { host: None, level: Level::Warning, text });
+            }
             return false;
         }
     }

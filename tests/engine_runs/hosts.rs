@@ -141,6 +141,8 @@ async fn serial_any_errors_fatal_and_max_fail_percentage() {
         seen.sort();
         assert_eq!(seen, *expected, "{head}\n{}", ran.story());
         assert_eq!(ran.summary.exit_code, 1);
+        let told = format!("{:?}", ran.events).contains("not tried, because of what failed before: b, c, d");
+        assert_eq!(told, head.contains("serial: 1"), "{head}");
     }
 }
 
@@ -499,4 +501,13 @@ async fn files_of_variables_and_precedence() {
     let play = "- hosts: all\n  gather_facts: false\n  vars: {x: play, y: play, z: play}\n  vars_files: [vars/more.yml]\n  tasks:\n    - {name: look, debug: {msg: '{{ v }} {{ w }} {{ x }} {{ y }} {{ z }}'}}\n";
     let ran = bench.run(play).await;
     assert_eq!(ran.msg("look"), json!("group host play file extra"), "{}", ran.story());
+}
+
+#[tokio::test]
+async fn hosts_of_other_batches_are_part_of_the_play_until_they_fail() {
+    let bench = Bench::new(&["a", "b", "c"]);
+    let play = "- hosts: all\n  gather_facts: false\n  serial: [1, 2]\n  tasks:\n    - {name: seen, shell: \"echo '{{ ansible_play_hosts | join(',') }} {{ ansible_play_batch | join(',') }}' >> {{ out }}/{{ inventory_hostname }}\"}\n    - {name: fails, fail: {}, when: inventory_hostname == 'b'}\n    - {name: wait, command: sleep 0.2}\n    - {name: later, shell: \"echo '{{ ansible_play_hosts | join(',') }} {{ ansible_play_batch | join(',') }}' >> {{ out }}/{{ inventory_hostname }}\"}\n";
+    bench.run(play).await;
+    assert_eq!(bench.read("a"), "a,b,c a\na,b,c a\n");
+    assert_eq!(bench.read("c"), "a,b,c b,c\na,c c\n");
 }

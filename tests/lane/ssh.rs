@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use provision::event::Cause;
 use provision::lane::{ActError, Become, BecomeMethod, Connections, Target, Trouble};
-use provision::plan::{Answer, Destination, Operation, Query, Script, Secret, Upload, Write};
+use provision::plan::{Answer, Destination, Freight, Operation, Query, Script, Secret, Upload, Write};
 use tokio_util::sync::CancellationToken;
 
 use crate::common;
@@ -450,7 +450,7 @@ async fn sudo_with_and_without_a_password() {
         let operations = [
             Operation::Write(Write { to: to("small"), content: b"x".to_vec() }),
             Operation::Write(Write { to: to("large"), content: large.clone() }),
-            Operation::Upload(Upload { to: to("streamed"), from, checksum }),
+            Operation::Upload(Upload { to: to("streamed"), from: Freight::File(from), checksum }),
             Operation::Fetch { path: to("large").path, to: back.clone() },
         ];
         connection.act(Some(&who), &operations).await.expect("writes");
