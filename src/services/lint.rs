@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::catalogue::{Catalogue, Package};
 use super::mode::Mode;
 use super::settings::{known_keys, secret_names};
+use super::traps;
 use crate::error::{Error, Place};
 use crate::shipped;
 use crate::vars::{NoWorld, Scope, validate};
@@ -47,6 +48,7 @@ fn stacks(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
         match super::render::sample_in(catalogue, package, runtime, *mode) {
             Ok((rendered, scope)) => {
                 stack::findings(package, runtime, *mode, &rendered, &mut findings);
+                findings.extend(traps::caught(catalogue.traps.iter(), &rendered, package.stack_template(runtime)));
                 checks(package, *mode, &rendered, &scope, &mut findings);
             }
             Err(error) => findings.push(error),

@@ -75,6 +75,24 @@ const FINDINGS: &[Finding] = &[
         &[("\"${DB_PASSWORD}\"", "{{ DB_PASSWORD }}")],
         "the secret `DB_PASSWORD` is rendered into the stack",
     ),
+    (
+        "too early health check",
+        &[],
+        &[
+            ("example/shop:{{ version }}", "n8nio/n8n:2.40.7"),
+            ("\"CMD\", \"true\"", "\"CMD\", \"wget\", \"-qO-\", \"http://127.0.0.1:5678/healthz\""),
+        ],
+        "service `web`: the image `n8nio/n8n:2.40.7`: /healthz is 200 while it still migrates its database",
+    ),
+    (
+        "image without the program of its health check",
+        &[],
+        &[
+            ("example/shop:{{ version }}", "chatwoot/chatwoot:v4.17.1"),
+            ("\"CMD\", \"true\"", "\"CMD\", \"curl\", \"-f\", \"http://127.0.0.1:3000/api\""),
+        ],
+        "service `web`: the image `chatwoot/chatwoot:v4.17.1`: there is no curl in it",
+    ),
     ("syntax error", &[], &[("{{ version }}", "{{ version")], "stack.yml.j2:"),
     ("not YAML", &[], &[("services:", "services: [")], "the rendered stack is not YAML"),
     (
@@ -198,6 +216,17 @@ fn json_file(path: &Path) -> Value {
 
 fn schema() -> Value {
     json_file(&root().join("registry/manifest.schema.json"))
+}
+
+/// The example's manifest besides the shipped ones.
+#[test]
+fn the_example_is_clean() {
+    let project = Project::new();
+    let examples = root().join("examples");
+    let ended = project.run(&["registry", "lint", "vnm", "--registry", examples.to_str().unwrap()]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (0, "vnm ok\n"), "{}", ended.stderr);
+    let schema = jsonschema::validator_for(&schema()).unwrap();
+    assert!(schema.is_valid(&json_file(&examples.join("vnm/manifest.json"))));
 }
 
 fn manifests() -> Vec<std::path::PathBuf> {
