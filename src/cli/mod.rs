@@ -17,6 +17,7 @@ mod down;
 mod edit;
 mod execute;
 mod explain;
+mod groups;
 mod history;
 mod inventory;
 mod lab;
@@ -143,9 +144,10 @@ struct Completions {
 
 /// All flags and verbs. What a verb with sub-verbs takes may also stand behind the sub-verb.
 pub fn command() -> Command {
-    ["inventory", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
+    let command = ["inventory", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
         command.mut_subcommand(verb, |verb| verb.mut_args(|arg| arg.global(true)))
-    })
+    });
+    groups::grouped(command)
 }
 
 /// Parses the command line, runs it, and says how it ended.
