@@ -1,13 +1,13 @@
 //! Each seed walked from top to bottom on lab hosts, in the seed's order.
 
-#[path = "../common/stage.rs"]
-mod stage;
-
 mod s1;
+#[path = "../common/stage.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod stage;
 
 use stage::Scene;
 
-const SCENE: Scene = Scene {
+static SCENE: Scene = Scene {
     prefix: "pv-seeds",
     hosts: &["vnm"],
     inventory: "tests/seeds/inventory",
