@@ -12,10 +12,12 @@ mod ask;
 mod backup;
 mod common;
 mod configure;
+mod credentials;
 mod down;
 mod edit;
 mod execute;
 mod explain;
+mod guard;
 mod history;
 mod inventory;
 mod lab;
@@ -72,6 +74,9 @@ enum Verb {
     /// Ask for the settings of services, and write them into the inventory
     #[command(visible_alias = "configurar")]
     Configure(configure::Flags),
+    /// How to get into the services: addresses, users, passwords
+    #[command(visible_alias = "credenciales")]
+    Credentials(credentials::Flags),
     /// Run a playbook
     Run(run::Flags),
     /// Start services as they are declared, and wait until they are healthy
@@ -178,6 +183,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         None => block_on(rollout::main(cli.rollout)),
         Some(Verb::Menu(flags)) => menu::main(flags),
         Some(Verb::Configure(flags)) => configure::main(flags),
+        Some(Verb::Credentials(flags)) => credentials::main(flags),
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
         Some(Verb::Up(flags)) => block_on(up::main(flags)),
         Some(Verb::Down(flags)) => block_on(down::main(flags)),

@@ -18,6 +18,7 @@ use crate::vars::{NoWorld, Scope, validate};
 
 mod backup;
 mod stack;
+pub mod text;
 
 /// Findings about one package; an empty list is praise.
 pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
@@ -25,6 +26,7 @@ pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
     manifest(catalogue, package, &mut findings);
     backup::findings(package, &mut findings);
     templates(package, &mut findings);
+    text::findings(package, &mut findings);
     findings.extend(stacks(catalogue, package));
     let mut seen = BTreeSet::new();
     findings.retain(|finding| seen.insert(finding.to_string()));
