@@ -21,6 +21,7 @@ mod guard;
 mod history;
 mod inventory;
 mod lab;
+mod look;
 mod menu;
 mod metrics;
 mod registry;
@@ -35,6 +36,7 @@ mod slice;
 mod status;
 mod up;
 mod update;
+mod verify;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -91,6 +93,9 @@ enum Verb {
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
+    /// Make the checks that the services bring
+    #[command(visible_alias = "verificar")]
+    Verify(verify::Flags),
     /// Take backups of services
     #[command(visible_alias = "respaldo")]
     Backup(backup::Flags),
@@ -189,6 +194,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Down(flags)) => block_on(down::main(flags)),
         Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
+        Some(Verb::Verify(flags)) => block_on(verify::main(flags)),
         Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),

@@ -8,6 +8,7 @@ pub mod author;
 pub mod backup;
 mod build;
 pub mod catalogue;
+mod checks;
 pub mod declared;
 mod git;
 pub mod lint;
@@ -19,6 +20,7 @@ pub mod questions;
 pub mod render;
 pub mod rollout;
 pub mod settings;
+mod traps;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};
