@@ -176,7 +176,7 @@ pub fn scan(fleet: &Fleet, paths: &[PathBuf]) -> Result<u8> {
     let patterns: Vec<(&str, Regex)> = patterns.collect::<Result<_>>()?;
     let mut files = Vec::new();
     let here = [PathBuf::from(".")];
-    for path in if paths.is_empty() { &here } else { paths } {
+    for path in if paths.is_empty() { &here[..] } else { paths } {
         collect(path, &mut files)?;
     }
     let mut findings = 0;

@@ -113,27 +113,23 @@ Values of secrets stay behind; what cannot be carried over is listed, and so are
 }
 
 pub fn main(flags: Flags) -> Result<u8> {
-    // a package may well be there before the fleet
-    let verb = match flags.verb {
+    let Flags { verb, fleet } = flags;
+    match verb {
+        // a package may well be there before the fleet
         Verb::New { id, name, image, port, health, into } => {
             let name = name.unwrap_or_else(|| id.clone());
-            return write_draft(&into, author::new(&author::Start { id, name, image, port, health })?);
+            write_draft(&into, author::new(&author::Start { id, name, image, port, health })?)?;
         }
         Verb::Import { from: Import::Compose { file, id, into } } => {
             let id = id.or_else(|| folder_name(&file)).ok_or_else(|| {
                 Error::new("the folder of the compose file has no name that a package could have").hint("add --id NAME")
             })?;
-            return write_draft(&into, author::import::import(&file, &id)?);
+            write_draft(&into, author::import::import(&file, &id)?)?;
         }
-        verb => verb,
-    };
-    let fleet = flags.fleet.load()?;
-    match verb {
-        Verb::New { .. } | Verb::Import { .. } => {}
-        Verb::List { category } => list(&fleet, category.as_deref()),
-        Verb::Show { service } => show(fleet.catalogue.get(&service)?),
-        Verb::Lint { services } => return lint_all(&fleet, &services),
-        Verb::Render { service, host } => render(&fleet, &service, &host)?,
+        Verb::List { category } => list(&fleet.load()?, category.as_deref()),
+        Verb::Show { service } => show(fleet.load()?.catalogue.get(&service)?),
+        Verb::Lint { services } => return lint_all(&fleet.load()?, &services),
+        Verb::Render { service, host } => render(&fleet.load()?, &service, &host)?,
     }
     Ok(0)
 }
@@ -147,7 +143,7 @@ fn folder_name(file: &Path) -> Option<String> {
 }
 
 /// Writes a new package, and says what is still to be done about it.
-fn write_draft(registry: &Path, draft: author::Draft) -> Result<u8> {
+fn write_draft(registry: &Path, draft: author::Draft) -> Result<()> {
     let folder = registry.join(&draft.id);
     if folder.exists() {
         return Err(Error::new(format!("{} is there already", folder.display())).hint("take another id, or remove it"));
@@ -173,7 +169,7 @@ fn write_draft(registry: &Path, draft: author::Draft) -> Result<u8> {
     if findings.is_empty() {
         println!("{} {}", draft.id, green("ok"));
     }
-    Ok(0)
+    Ok(())
 }
 
 fn list(fleet: &Fleet, category: Option<&str>) {

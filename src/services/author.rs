@@ -69,6 +69,7 @@ pub fn new(start: &Start) -> Result<Draft> {
         "urls": [url(&key)],
         "requirements": {"cpu": 1, "ram_mb": 256},
         "data": [{"path": "data", "class": "critical"}],
+        "backup": backup(&["data"]),
     });
     let check = start.health.clone().unwrap_or_else(|| {
         let url = format!("http://127.0.0.1:{}/", start.port);
@@ -125,6 +126,11 @@ fn pretty(manifest: &Value) -> Vec<u8> {
 
 fn networks() -> Value {
     json!([{"name": "{{ docker_network }}"}, {"name": "versatile-shared"}])
+}
+
+/// The folders as they are, held still meanwhile: what writes into them is not known.
+fn backup(paths: &[impl serde::Serialize]) -> Value {
+    json!([{"kind": "files", "paths": paths, "pause": true}, {"kind": "config"}])
 }
 
 fn url(domain_key: &str) -> Value {

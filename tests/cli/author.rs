@@ -139,6 +139,8 @@ fn a_compose_file_becomes_a_package() {
     ] {
         assert!(stack.contains(piece), "{piece}\n{stack}");
     }
+    let swarm = project.says(&[&["registry", "render", "store", "-e", "runtime=swarm"], &set[..]].concat());
+    assert!(!swarm.contains("condition: service_healthy") && swarm.contains("mode: replicated-job"), "{swarm}");
     let explained = project.says(&["explain", "store/APP_NAME", "--host", "ana"]);
     assert!(explained.contains("Tienda {{ central }}"), "{explained}");
 }

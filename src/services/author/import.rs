@@ -5,13 +5,14 @@
 //! Leaves out building images, and values of secrets: those are made anew.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::{
-    Draft, ROUTER_LABELS, check_id, domain_key, domain_variable, manifest, networks, pinned, pretty, router_head, url,
+    Draft, ROUTER_LABELS, backup, check_id, domain_key, domain_variable, manifest, networks, pinned, pretty,
+    router_head, url,
 };
 use crate::error::{Error, Place, Result};
 use crate::plan::Object;
@@ -217,6 +218,7 @@ impl Import<'_> {
         let part = |key: &str| build.get(key).and_then(Value::as_str);
         let context = build.as_str().or_else(|| part("context")).unwrap_or(".");
         let path = self.folder.join(context).join(part("dockerfile").unwrap_or("Dockerfile"));
+        let path: PathBuf = path.components().collect();
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         for (line, what) in text::baked(&text) {
             self.say(format!("{}:{line}: env-baked-in-image: {what}", path.display()));
@@ -399,9 +401,9 @@ impl Import<'_> {
             ));
             return None;
         }
-        let files: Vec<std::path::PathBuf> = match path.is_dir() {
+        let files: Vec<PathBuf> = match path.is_dir() {
             true => crate::shipped::walk(&path),
-            false => vec![std::path::PathBuf::new()],
+            false => vec![PathBuf::new()],
         };
         for file in files {
             let from = if file.as_os_str().is_empty() { path.clone() } else { path.join(&file) };
@@ -476,6 +478,8 @@ impl Import<'_> {
             variables.insert(0, domain_variable(self.id, &title));
         }
         let data: Vec<Value> = self.directories.keys().map(|path| json!({"path": path, "class": "critical"})).collect();
+        let paths: Vec<&String> = self.directories.keys().collect();
+        let backup = if paths.is_empty() { json!([]) } else { backup(&paths) };
         let web = self.web.clone();
         let fields = vec![
             ("$schema", json!("../manifest.schema.json")),
@@ -492,14 +496,24 @@ impl Import<'_> {
             ("files", Value::Array(self.mounts)),
             ("urls", if web.is_some() { json!([url(&key)]) } else { json!([]) }),
             ("data", Value::Array(data)),
+            ("backup", backup),
         ];
         let head = web.as_ref().map(|(_, port)| router_head(&key, *port)).unwrap_or_default();
         let mut stack = format!("{head}services:\n");
-        for (name, service) in services {
-            let mut whole = yaml::emit(&json!({ name.clone(): service }));
-            whole = escaped(&whole);
-            stack.extend(whole.lines().flat_map(|line| ["  ", line, "\n"]));
-            if web.as_ref().is_some_and(|(web, _)| *web == name) {
+        for (name, mut service) in services {
+            let web_service = web.as_ref().is_some_and(|(web, _)| *web == name);
+            let (compose, swarm) = by_runtime(&mut service, web_service);
+            stack.push_str(&indented(&json!({ name.clone(): service }), 2));
+            if !compose.is_empty() {
+                stack.push_str("{% if runtime != 'swarm' %}\n");
+                stack.push_str(&indented(&Value::Object(compose), 4));
+                if !swarm.is_empty() {
+                    stack.push_str("{% else %}\n");
+                    stack.push_str(&indented(&Value::Object(swarm), 4));
+                }
+                stack.push_str("{% endif %}\n");
+            }
+            if web_service {
                 stack.push_str(ROUTER_LABELS);
             }
         }
@@ -512,6 +526,29 @@ impl Import<'_> {
         self.remarks.retain(|remark| seen.insert(remark.clone()));
         Draft { id: self.id.to_owned(), files, remarks: self.remarks }
     }
+}
+
+/// Takes out of a service what only one of the runtimes understands: for compose, for swarm.
+fn by_runtime(service: &mut Value, web: bool) -> (Object, Object) {
+    let (mut compose, mut swarm) = (Object::new(), Object::new());
+    let Some(service) = service.as_object_mut() else { return (compose, swarm) };
+    // the proxy's labels are under the same key
+    let keys = if web { &["depends_on", "restart", "deploy"][..] } else { &["depends_on", "restart"] };
+    for key in keys {
+        compose.extend(service.shift_remove(*key).map(|value| ((*key).to_owned(), value)));
+    }
+    let once = compose.get("restart").and_then(Value::as_str).is_some_and(|restart| restart == "no");
+    if once && !web && !service.contains_key("deploy") {
+        swarm.insert("deploy".to_owned(), json!({"mode": "replicated-job", "restart_policy": {"condition": "none"}}));
+    }
+    (compose, swarm)
+}
+
+/// As YAML of the template, moved to the right.
+fn indented(value: &Value, columns: usize) -> String {
+    let margin = " ".repeat(columns);
+    let text = escaped(&yaml::emit(value));
+    text.lines().map(|line| format!("{margin}{line}\n")).collect()
 }
 
 /// A value that the package's templates must not touch.
