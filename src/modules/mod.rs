@@ -35,6 +35,7 @@ mod docker_wait;
 mod edit;
 pub mod env_file;
 mod facts;
+mod fetch;
 mod file;
 mod firewall;
 mod http;
@@ -158,6 +159,7 @@ const FAMILIES: &[&[Spec]] = &[
     cron::FAMILY,
     edit::FAMILY,
     facts::FAMILY,
+    fetch::FAMILY,
     file::FAMILY,
     firewall::FAMILY,
     http::FAMILY,
