@@ -131,8 +131,11 @@ pub async fn main(flags: Flags) -> Result<u8> {
         }
     };
     say_where(&rollout);
+    let mut slice = flags.slice.clone();
+    // looking needs no leave
+    slice.yes |= matches!(flags.verb, Some(Verb::Check { .. }));
     let book = Book { playbook, vars, skip_tags: &[], question };
-    flags.slice.perform(fleet, hosts, rollout, &book).await
+    slice.perform(fleet, hosts, rollout, &book).await
 }
 
 /// Destinations and retention, before anybody is asked to confirm.
