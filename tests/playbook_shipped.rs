@@ -20,6 +20,7 @@ fn every_shipped_playbook_is_read() {
         "playbooks/backup_schedule.yml",
         "playbooks/restore.yml",
         "playbooks/rehearse.yml",
+        "playbooks/regen.yml",
     ] {
         let plays = playbook::load(Path::new(name)).unwrap_or_else(|error| panic!("{name}:\n{error}"));
         assert!(!plays.is_empty(), "{name}");

@@ -332,7 +332,9 @@ locked() {
 
 store_restic() {
     restic_ready
-    locked backup --json --host "$HOST" --tag "$SERVICE" --group-by host,tags "$set" >"$work/said"
+    # what was there before a restore is nothing that `latest` may mean
+    case $reason in 'before restoring'*) tags=$SERVICE,before-restoring ;; *) tags=$SERVICE ;; esac
+    locked backup --json --host "$HOST" --tag "$tags" --group-by host,tags "$set" >"$work/said"
     code=$?
     made=$(sed -n 's/.*"message_type":"summary".*"snapshot_id":"\([0-9a-f]*\)".*/\1/p' "$work/said")
     # 3: something could not be read; a snapshot was made all the same, and it would be believed in
@@ -360,7 +362,8 @@ store_script() {
     restic_ready
     latest=$(locked snapshots --json --latest 1 | snapshot_lines | tail -n 1)
     [ -n "$latest" ] && [ "$(date -u -d "${latest%% *}" +%s)" -ge "$began" ] || die "$BACKUP_SCRIPT ended well, but there is no new snapshot"
-    snapshot=${latest#* }
+    latest=${latest#* }
+    snapshot=${latest%% *}
 }
 thin_script() { :; }
 
@@ -408,14 +411,26 @@ record() {
 
 # --- looking ------------------------------------------------------------------------------------------------------
 
-# `TIME ID` of what `restic snapshots --json` says
-snapshot_lines() { sed 's/},{"time"/}\n{"time"/g' | sed -n 's/.*"time":"\([^"]*\)".*"short_id":"\([0-9a-f]*\)".*/\1 \2/p'; }
+# `TIME ID` of what `restic snapshots --json` says, and a word behind those that were taken before a restore
+snapshot_lines() {
+    sed 's/},{"time"/}\n{"time"/g' | sed -n -e 's/.*"time":"\([^"]*\)".*"before-restoring".*"short_id":"\([0-9a-f]*\)".*/\1 \2 before-restoring/p' \
+        -e t -e 's/.*"time":"\([^"]*\)".*"short_id":"\([0-9a-f]*\)".*/\1 \2/p'
+}
 has() { case " $DESTINATIONS " in *" $1 "*) true ;; *) false ;; esac; }
 snapshots() { locked snapshots --json --host "$SOURCE" --tag "$SERVICE" "$@"; }
 
+# what an archive says of itself
+about() {
+    case $1 in
+        *.zip) unzip -p "$LOCAL_DIR/$1" ABOUT ;;
+        *.gz) tar -xzOf "$LOCAL_DIR/$1" ./ABOUT ;;
+        *) zstd -dcq "$LOCAL_DIR/$1" | tar -xOf - ./ABOUT ;;
+    esac 2>/dev/null
+}
+
 list() {
     archives | sort | while read -r one; do
-        why=$(case $one in *.zip) unzip -p "$LOCAL_DIR/$one" ABOUT ;; *.gz) tar -xzOf "$LOCAL_DIR/$one" ./ABOUT ;; *) zstd -dcq "$LOCAL_DIR/$one" | tar -xOf - ./ABOUT ;; esac 2>/dev/null | sed -n 's/^reason //p')
+        why=$(about "$one" | sed -n 's/^reason //p')
         printf '@local %s %s %s\n' "$one" "$(wc -c <"$LOCAL_DIR/$one")" "$why"
     done
     [ -n "$REPOSITORY" ] || return 0
@@ -430,11 +445,13 @@ resolve() {
     found=
     case $1 in
         latest)
-            newest=$(archives | sort | tail -n 1)
+            newest=$(archives | sort -r | while read -r one; do
+                about "$one" | grep -q '^reason before restoring' || { printf '%s\n' "$one"; break; }
+            done)
             if [ "$SOURCE" = "$HOST" ] && [ -n "$newest" ]; then found="local $newest"; return; fi
             [ -n "$REPOSITORY" ] || die "there is no backup here"
             restic_ready
-            newest=$(snapshots --latest 1 | snapshot_lines | tail -n 1)
+            newest=$(snapshots | snapshot_lines | sed '/ before-restoring$/d' | tail -n 1)
             [ -n "$newest" ] || die "there is no backup of $SERVICE of $SOURCE in $REPOSITORY_SHOWN"
             found="restic ${newest#* }" ;;
         /*) [ -f "$1" ] || die "there is no file $1"; found="file $1" ;;
@@ -445,7 +462,7 @@ resolve() {
         *)
             [ -n "$REPOSITORY" ] || die "no repository is named in which $1 could be"
             restic_ready
-            one=$(snapshots | snapshot_lines | sed -n "s/.* \($(printf %.8s "$1" | tr -cd 0-9a-f)\)\$/\1/p" | head -n 1)
+            one=$(snapshots | snapshot_lines | sed 's/ before-restoring$//' | sed -n "s/.* \($(printf %.8s "$1" | tr -cd 0-9a-f)\)\$/\1/p" | head -n 1)
             [ -n "$one" ] || die "there is no snapshot $1 of $SERVICE of $SOURCE in $REPOSITORY_SHOWN"
             found="restic $one" ;;
     esac
@@ -482,7 +499,7 @@ prune() {
     done
     [ -n "$REPOSITORY" ] || return 0
     restic_ready
-    gone=$(snapshots | snapshot_lines | sort | head -n -1 | while read -r at id; do
+    gone=$(snapshots | snapshot_lines | sort | head -n -1 | while read -r at id _; do
         [ "$(printf %.10s "$at" | tr -d -)" -ge "$day" ] || printf '%s\n' "$id"
     done)
     [ -z "$gone" ] || locked forget --prune --quiet $gone >&2 || die "old snapshots could not be removed"

@@ -8,8 +8,11 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::Result;
 use crate::report::style;
 
+mod ask;
 mod backup;
 mod common;
+mod configure;
+mod consent;
 mod down;
 mod edit;
 mod execute;
@@ -17,12 +20,15 @@ mod explain;
 mod history;
 mod inventory;
 mod lab;
+mod look;
 mod menu;
 mod metrics;
+mod regen;
 mod registry;
 mod report;
 mod restart;
 mod restore;
+mod rollback;
 mod rollout;
 mod run;
 mod screen;
@@ -30,6 +36,8 @@ mod secrets;
 mod slice;
 mod status;
 mod up;
+mod update;
+mod verify;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -66,6 +74,9 @@ enum Verb {
     /// Choose clients, services and what to do with them
     #[command(visible_alias = "menú")]
     Menu(menu::Flags),
+    /// Ask for the settings of services, and write them into the inventory
+    #[command(visible_alias = "configurar")]
+    Configure(configure::Flags),
     /// Run a playbook
     Run(run::Flags),
     /// Start services as they are declared, and wait until they are healthy
@@ -74,12 +85,21 @@ enum Verb {
     /// Stop services and remove their containers; their data stays
     #[command(visible_alias = "terminar")]
     Down(down::Flags),
+    /// Delete services with their data, after a backup, and make them anew
+    #[command(visible_alias = "regenerar")]
+    Regen(regen::Regen),
+    /// As regen, and their images are fetched again too
+    #[command(visible_alias = "limpiar")]
+    Clean(regen::Clean),
     /// Restart the containers of services
     #[command(visible_alias = "reiniciar")]
     Restart(restart::Flags),
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
+    /// Make the checks that the services bring
+    #[command(visible_alias = "verificar")]
+    Verify(verify::Flags),
     /// Take backups of services
     #[command(visible_alias = "respaldo")]
     Backup(backup::Flags),
@@ -92,6 +112,12 @@ enum Verb {
     /// Earlier runs
     #[command(visible_alias = "historial")]
     History(history::Flags),
+    /// Update services in batches of clients, with a backup before and a look after
+    #[command(visible_alias = "actualizar")]
+    Update(update::Flags),
+    /// Bring services back to an earlier release
+    #[command(visible_alias = "revertir")]
+    Rollback(rollback::Flags),
     /// A run as an HTML page or as JUnit XML
     #[command(visible_alias = "informe")]
     Report(report::Flags),
@@ -168,15 +194,21 @@ fn dispatch(cli: Cli) -> Result<u8> {
         }
         None => block_on(rollout::main(cli.rollout)),
         Some(Verb::Menu(flags)) => menu::main(flags),
+        Some(Verb::Configure(flags)) => configure::main(flags),
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
         Some(Verb::Up(flags)) => block_on(up::main(flags)),
         Some(Verb::Down(flags)) => block_on(down::main(flags)),
+        Some(Verb::Regen(flags)) => block_on(regen::regen(flags)),
+        Some(Verb::Clean(flags)) => block_on(regen::clean(flags)),
         Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
+        Some(Verb::Verify(flags)) => block_on(verify::main(flags)),
         Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
         Some(Verb::Restore(flags)) => block_on(restore::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
+        Some(Verb::Update(flags)) => block_on(update::main(flags)),
+        Some(Verb::Rollback(flags)) => block_on(rollback::main(flags)),
         Some(Verb::Report(flags)) => report::main(flags),
         Some(Verb::Metrics(flags)) => metrics::main(flags),
         Some(Verb::Inventory(flags)) => inventory::main(flags),

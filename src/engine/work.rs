@@ -13,8 +13,8 @@ use super::lock::{self, Claim};
 use super::settle::{Reach, settle};
 use super::task::number;
 use super::walk::Walk;
-use super::wire::{Turn, Way};
-use crate::event::{Cause, Kind, TaskRef};
+use super::wire::{Patience, Turn, Way};
+use crate::event::{Cause, Kind, Level, TaskRef};
 use crate::inventory::connection::{BecomeMethod as SettingsBecome, Method as SettingsMethod, Settings};
 use crate::lane::{ActError, Become, BecomeMethod, Method, Target, Trouble};
 use crate::modules::args::as_flag;
@@ -100,8 +100,8 @@ impl Walk {
     pub async fn way<'w>(&'w self, route: &'w Route) -> Result<Way<'w>, Trouble> {
         let run = &self.run;
         let wire = &route.host.wire;
-        let way =
-            wire.way(&route.target, route.who.clone(), &run.connections, &run.cancel, &run.forks, &run.emit).await?;
+        let patience = Patience { cancel: &run.cancel, grace: run.grace };
+        let way = wire.way(&route.target, route.who.clone(), &run.connections, patience, &run.forks, &run.emit).await?;
         if route.host.facts().is_empty() {
             route.host.add_facts(way.hello.facts(), false);
         }
@@ -326,7 +326,12 @@ impl TaskLane<'_> {
                 let trouble = Trouble::new(Cause::Locked, lock::held_by(&self.route.host.name, &note));
                 return Err(trouble.hint("wait until it has ended, then run the same command again").into());
             }
-            self.wait(lock::PAUSE, "a run that was killed left something running here; waiting for its end").await?;
+            let text = "an earlier run was ended here in the middle and left something running; waiting for its end";
+            if waited.is_zero() {
+                let host = Some(self.route.host.name.clone());
+                self.walk.run.emit.emit(Kind::Note { host, level: Level::Info, text: text.to_owned() });
+            }
+            self.wait(lock::PAUSE, text).await?;
             waited += lock::PAUSE;
             held = self.way.claim(claim).await?;
         }

@@ -233,9 +233,9 @@ impl Connection {
                 let checksum = sha256(content);
                 self.upload(who, (to, &checksum), content.as_slice(), operations, questions, done).await
             }
-            Operation::Upload(Upload { to, from, checksum }) => match tokio::fs::File::open(from).await {
+            Operation::Upload(Upload { to, from, checksum }) => match transfer::load(from).await {
                 Ok(file) => self.upload(who, (to, checksum), file, operations, questions, done).await,
-                Err(error) => Err(failed(local(format!("could not read {}: {error}", from.display())), done)),
+                Err(why) => Err(failed(local(why), done)),
             },
             Operation::Fetch { path, to } => {
                 let link = self.link().await?;
@@ -287,6 +287,15 @@ impl Connection {
         let lane = self.lane(who).await;
         let lane = lane.lock().await;
         lane.shell.as_ref().map(|shell| shell.hello.pid)
+    }
+
+    /// Whether that is still the process of the user's lane. Does not wait for one that is at work: it is there.
+    pub async fn lane_stands(&self, who: Option<&Become>, process: Option<u32>) -> bool {
+        let lane = self.lane(who).await;
+        match lane.try_lock() {
+            Ok(lane) => lane.shell.as_ref().map(|shell| shell.hello.pid) == process,
+            Err(_) => true,
+        }
     }
 
     /// How often this connection has waited for the host since it stood.

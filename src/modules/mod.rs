@@ -15,6 +15,7 @@ mod account;
 mod apt;
 pub mod args;
 mod attributes;
+pub mod check;
 mod command;
 mod compose;
 mod compose_call;
@@ -26,6 +27,7 @@ mod database_mariadb;
 mod database_postgres;
 mod docker;
 mod docker_container;
+mod docker_image_build;
 mod docker_image_pull;
 mod docker_login;
 mod docker_network;
@@ -40,11 +42,13 @@ mod file;
 mod firewall;
 mod http;
 mod keys;
+mod link;
 mod net;
 mod observed;
 mod package;
 mod pattern;
 mod place;
+mod port_holders;
 mod repository;
 mod stat;
 mod swarm;
@@ -164,16 +168,20 @@ const FAMILIES: &[&[Spec]] = &[
     firewall::FAMILY,
     http::FAMILY,
     keys::FAMILY,
+    link::FAMILY,
     net::FAMILY,
     package::FAMILY,
+    port_holders::FAMILY,
     repository::FAMILY,
     stat::FAMILY,
     system::FAMILY,
     systemd::FAMILY,
     // of containers
+    check::FAMILY,
     compose::FAMILY,
     database::FAMILY,
     docker_container::FAMILY,
+    docker_image_build::FAMILY,
     docker_image_pull::FAMILY,
     docker_login::FAMILY,
     docker_network::FAMILY,

@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 
+use super::links::{self, Link};
 use crate::event::{Cause, Counts, Event, Kind, Level, Outcome, RunStatus, Status, TaskRef};
 
 /// What is known of a run after the events so far.
@@ -15,6 +16,8 @@ pub struct Tally {
     pub hosts: IndexMap<String, HostTally>,
     pub failures: Vec<Trouble>,
     pub cells: Vec<Cell>,
+    /// Addresses that were looked at.
+    pub links: Vec<Link>,
     pub notes: Vec<(Option<String>, Level, String)>,
     /// None while it runs, and for a run that was killed.
     pub end: Option<End>,
@@ -66,6 +69,7 @@ impl Tally {
     }
 
     pub fn add(&mut self, event: &Event) {
+        self.links.extend(links::of(event));
         match &event.kind {
             Kind::RunStarted { command, hosts, check, user, .. } => {
                 self.run.clone_from(&event.run);
@@ -95,7 +99,7 @@ impl Tally {
                 }
             }
             Kind::ServiceFinished { host, service, status, version, url, url_result, took_ms, msg } => {
-                self.cells.push(Cell {
+                let mut cell = Cell {
                     host: host.clone(),
                     service: service.clone(),
                     status: *status,
@@ -104,7 +108,20 @@ impl Tally {
                     url_result: url_result.clone(),
                     took_ms: *took_ms,
                     msg: msg.clone(),
-                })
+                };
+                match self.cells.iter_mut().find(|known| known.host == cell.host && known.service == cell.service) {
+                    // a second look at a service is part of the same cell
+                    Some(known) => {
+                        cell.took_ms += known.took_ms;
+                        if cell.status == Status::Ok {
+                            cell.status = known.status;
+                            cell.msg = known.msg.take();
+                        }
+                        cell.url_result = cell.url_result.or(known.url_result.take());
+                        *known = cell;
+                    }
+                    None => self.cells.push(cell),
+                }
             }
             Kind::HostFinished { host, counts } => {
                 let entry = self.host(host);

@@ -11,13 +11,16 @@ use serde_json::Value;
 
 use super::catalogue::{Catalogue, Package};
 use super::mode::Mode;
-use super::settings::known_keys;
+use super::settings::{known_keys, secret_names};
+use super::traps;
 use crate::error::{Error, Place};
 use crate::shipped;
 use crate::vars::{NoWorld, Scope, validate};
 
 mod backup;
 mod stack;
+
+pub(super) use stack::is_long_running;
 
 /// Findings about one package; an empty list is praise.
 pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
@@ -43,7 +46,11 @@ fn stacks(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
     for (runtime, mode) in &kinds {
         let mut findings = Vec::new();
         match super::render::sample_in(catalogue, package, runtime, *mode) {
-            Ok(rendered) => stack::findings(package, runtime, *mode, &rendered, &mut findings),
+            Ok((rendered, scope)) => {
+                stack::findings(package, runtime, *mode, &rendered, &mut findings);
+                findings.extend(traps::caught(catalogue.traps.iter(), &rendered, package.stack_template(runtime)));
+                checks(package, *mode, &rendered, &scope, &mut findings);
+            }
             Err(error) => findings.push(error),
         }
         for finding in findings {
@@ -86,7 +93,7 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
         }
     }
     for variable in &manifest.variables {
-        if let Some(Value::String(kind)) = &variable.validation
+        if let Some(kind) = super::settings::validation_text(variable.validation.as_ref())
             && let Err(problem) = kind.parse::<validate::Check>()
         {
             say(format!("variable `{}`: {problem}", variable.key), "see docs/registry.md for the kinds of validation");
@@ -99,9 +106,22 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     }
     let files = manifest.files.iter().map(|file| &file.src);
     let jobs = manifest.jobs.iter().flat_map(|job| [&job.check, &job.run]);
-    for file in files.chain(jobs) {
+    let dockerfiles = manifest.builds.iter().filter_map(|build| build.default_dockerfile.as_ref());
+    for file in files.chain(jobs).chain(dockerfiles) {
         if !shipped::exists(&package.dir.join(file)) {
             say(format!("`{file}` is not in the package"), "add the file or take it out of the manifest");
+        }
+    }
+    let scope = Scope::new(std::sync::Arc::new(NoWorld));
+    let secrets: Vec<String> = secret_names(package).collect();
+    for build in &manifest.builds {
+        let args = build.args.values().map(|value| scope.names(&Value::from(value.as_str())));
+        for key in args.flatten().filter(|name| secrets.contains(name)) {
+            let text = format!(
+                "the secret `{key}` is a build argument of `{}`; whoever has the image can read it",
+                build.image
+            );
+            say(text, "hand it to the container in `environment` instead");
         }
     }
     let known: Vec<String> = known_keys(package).collect();
@@ -140,6 +160,25 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     }
     if let Err(error) = catalogue.order(std::slice::from_ref(&package.id), true) {
         findings.push(error);
+    }
+}
+
+/// Every check can be read, and is about a service of the stack.
+fn checks(package: &Package, mode: Mode, stack: &Value, scope: &Scope, findings: &mut Vec<Error>) {
+    let env = known_keys(package).map(|key| (key, Value::from("sample"))).collect();
+    let rendered = match super::checks::render(package, scope, stack, &[], &env) {
+        Ok(rendered) => rendered,
+        Err(error) => return findings.push(error),
+    };
+    let services: Vec<&String> =
+        stack.get("services").and_then(Value::as_object).into_iter().flat_map(|s| s.keys()).collect();
+    for (check, service) in super::checks::named_services(&rendered, mode) {
+        if !services.iter().any(|known| *known == service) {
+            let place = Some(package.place_of(check));
+            let error =
+                Error::new(format!("check `{check}` is for the service `{service}`, which the stack does not have"));
+            findings.push(Error { place, ..error }.did_you_mean(service, services.iter().map(|name| name.as_str())));
+        }
     }
 }
 
@@ -196,14 +235,22 @@ fn templates(package: &Package, findings: &mut Vec<Error>) {
     let manifest = &package.manifest;
     let strings = manifest.networks.iter().map(|network| &network.name);
     let strings = strings.chain(manifest.urls.iter().flat_map(|url| std::iter::once(&url.url).chain(&url.contains)));
+    let sources = manifest
+        .builds
+        .iter()
+        .flat_map(|build| std::iter::once(&build.source).chain(&build.tag).chain(build.args.values()));
     let of_modes: Vec<_> = manifest.modes.named().into_iter().filter_map(|mode| manifest.modes.of(mode)).collect();
     let links = manifest.links.iter().chain(of_modes.iter().flat_map(|variant| &variant.links));
-    let strings =
-        strings.chain(links.map(|link| &link.url)).chain(&manifest.manual_steps).map(|text| Value::from(text.as_str()));
+    let strings = strings.chain(links.map(|link| &link.url)).chain(&manifest.manual_steps).chain(sources);
+    let strings = strings.map(|text| Value::from(text.as_str()));
     let defaults = manifest.variables.iter().filter_map(|variable| variable.default.clone());
     let of_modes = of_modes.iter().flat_map(|variant| variant.settings.values().cloned());
-    let templated: Vec<Value> =
-        strings.chain(defaults).chain(of_modes).chain([Value::Object(manifest.exports.clone())]).collect();
+    let templated: Vec<Value> = strings
+        .chain(defaults)
+        .chain(of_modes)
+        .chain([Value::Object(manifest.exports.clone())])
+        .chain(manifest.checks.clone())
+        .collect();
     undeclared(&Value::from(templated), package.dir.join("manifest.json"), &package.text);
     let examples: Vec<Value> = package.defaults.values().map(|default| Value::from(default.value.as_str())).collect();
     let example = package.dir.join(".env.example");

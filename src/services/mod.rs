@@ -5,16 +5,21 @@
 //! service is a task file (`playbooks/services/deploy.yml` brings it up), not code. No service has a name here.
 
 pub mod backup;
+mod build;
 pub mod catalogue;
+mod checks;
 pub mod declared;
+mod git;
 pub mod lint;
 pub mod manifest;
 pub mod mode;
 mod mounted;
 pub mod ports;
+pub mod questions;
 pub mod render;
 pub mod rollout;
 pub mod settings;
+mod traps;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};

@@ -22,11 +22,13 @@ pub(super) fn findings(package: &Package, runtime: &str, mode: Mode, stack: &Val
     let jobs = manifest.jobs.iter().map(|job| (format!("job `{}`", job.name), &job.service));
     let databases =
         manifest.databases.iter().filter_map(|d| Some((format!("database `{}`", d.engine), d.service.as_ref()?)));
+    let builds = manifest.builds.iter().map(|build| (format!("image `{}`", build.image), &build.service));
     let service = |item: &'_ Backup| item.kind.service().map(str::to_owned);
     let backups: Vec<(String, String)> =
         manifest.backup.iter().filter_map(|item| Some((format!("backup `{}`", item.name()), service(item)?))).collect();
     let backups = backups.iter().map(|(who, wanted)| (who.clone(), wanted));
-    for (who, wanted) in jobs.chain(databases).chain(backups).filter(|(_, wanted)| !names.contains(&wanted.as_str())) {
+    let wanted = jobs.chain(databases).chain(backups).chain(builds);
+    for (who, wanted) in wanted.filter(|(_, wanted)| !names.contains(&wanted.as_str())) {
         say(
             format!("{who} is for the service `{wanted}`, which the stack does not have"),
             &format!("it has: {}", names.join(", ")),
@@ -80,7 +82,8 @@ pub(super) fn findings(package: &Package, runtime: &str, mode: Mode, stack: &Val
 /// Ports on which debuggers listen by custom: debugpy, Node's inspector, the JVM's, delve.
 const DEBUGGERS: &[u16] = &[5678, 9229, 5005, 2345];
 
-fn is_long_running(service: &Value) -> bool {
+/// Meant to stay up: no one-shot.
+pub(in crate::services) fn is_long_running(service: &Value) -> bool {
     let restart = service.get("restart").and_then(Value::as_str).unwrap_or("always");
     let mode = service.pointer("/deploy/mode").and_then(Value::as_str).unwrap_or("replicated");
     restart != "no" && !restart.starts_with("on-failure") && !mode.ends_with("-job")
