@@ -9,12 +9,14 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::catalogue::{Catalogue, Package};
+use super::instance::Instance;
 use super::settings::known_keys;
 use crate::error::{Error, Place};
 use crate::shipped;
 use crate::vars::{NoWorld, Scope, validate};
 
 mod stack;
+mod twice;
 
 /// Findings about one package; an empty list is praise.
 pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
@@ -23,8 +25,18 @@ pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
     templates(package, &mut findings);
     let of_stack = |runtime: &str| {
         let mut findings = Vec::new();
-        match super::render::sample(catalogue, package, runtime) {
-            Ok(rendered) => stack::findings(package, runtime, &rendered, &mut findings),
+        let instance = |suffix: Option<&str>| Instance {
+            package: package.id.clone(),
+            suffix: suffix.map(str::to_owned),
+        };
+        let sample = |suffix| super::render::sample(catalogue, package, &instance(suffix), runtime);
+        match sample(None) {
+            Ok(rendered) => {
+                stack::findings(package, runtime, &rendered, &mut findings);
+                if let (false, Ok(second)) = (package.manifest.single, sample(Some("second"))) {
+                    twice::findings(package, runtime, &rendered, &second, &mut findings);
+                }
+            }
             Err(error) => findings.push(error),
         }
         findings
@@ -54,7 +66,7 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     }
     // a required one is found by ordering, below
     for dependency in manifest.dependencies.iter().filter(|dependency| !dependency.required) {
-        if catalogue.resolve(&dependency.service, &[]).is_none() && dependency.check_command.is_none() {
+        if catalogue.provider(&dependency.service, &Instance::plain(&package.id), &[]).is_none() && dependency.check_command.is_none() {
             say(
                 format!("no package provides the dependency `{}`", dependency.service),
                 "add that package or a check_command",
@@ -106,6 +118,8 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
 /// Variables that every template may use without declaring them.
 const GIVEN: &[&str] = &[
     "service_id",
+    "service_slug",
+    "instance",
     "version",
     "project",
     "stack_name",

@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 pub mod declared;
+pub mod instance;
 pub mod lint;
 pub mod manifest;
 mod mounted;
@@ -15,6 +16,7 @@ pub mod settings;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};
+pub use instance::Instance;
 pub use rollout::{HostServices, Rollout, Selection};
 
 use serde_json::Value;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::catalogue::{Catalogue, Package, hex};
+use super::instance::Instance;
 use super::mounted;
 use super::settings::{Settings, known_keys, secret_names};
 use crate::error::{Error, Place, Result};
@@ -17,6 +18,7 @@ use crate::vars::{Fault, Scope};
 /// A service ready to be deployed on a host.
 #[derive(Clone)]
 pub struct Rendered {
+    /// The instance's name: `chat`, `chat@tienda2`.
     pub id: String,
     pub version: String,
     /// The variable `service` of the deploy playbook.
@@ -37,11 +39,13 @@ pub struct HostPlace {
 }
 
 /// Variables that every template of a package may use besides its settings.
-pub fn deploy_vars(package: &Package, host: &HostPlace, version: &str) -> Object {
-    let root = root(package, host);
-    let project = format!("versatile-{}", package.id);
+pub fn deploy_vars(package: &Package, instance: &Instance, host: &HostPlace, version: &str) -> Object {
+    let root = root(package, instance, host);
+    let project = instance.project();
     let vars = json!({
         "service_id": package.id,
+        "service_slug": instance.slug(),
+        "instance": instance.suffix.as_deref().unwrap_or_default(),
         "version": version,
         "project": project,
         "stack_name": project,
@@ -54,10 +58,10 @@ pub fn deploy_vars(package: &Package, host: &HostPlace, version: &str) -> Object
 }
 
 /// The stack as it would be for an imagined host on which every setting has a made-up value; for lint.
-pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result<Value> {
+pub fn sample(catalogue: &Catalogue, package: &Package, instance: &Instance, runtime: &str) -> Result<Value> {
     let host =
         HostPlace { host: "sample".to_owned(), runtime: runtime.to_owned(), deploy_root: "/opt/sample".to_owned() };
-    let mut vars = deploy_vars(package, &host, &package.manifest.version);
+    let mut vars = deploy_vars(package, instance, &host, &package.manifest.version);
     for (key, value) in [
         ("docker_network", "web"),
         ("tls", "acme"),
@@ -79,7 +83,7 @@ pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result
     }
     let mut scope = Scope::new(std::sync::Arc::new(super::world::PackageWorld::alone(catalogue, package)));
     scope.push(crate::vars::Layer::written(vars));
-    stack(catalogue, package, &host, &scope, &format!("versatile-{}", package.id))
+    stack(catalogue, package, &host, &scope, &instance.project())
 }
 
 /// What stands for a secret in [`sample`], so that it can be found where it must not be.
@@ -87,15 +91,17 @@ pub(super) fn sample_secret(key: &str) -> String {
     format!("secret-of-{key}.")
 }
 
-fn root(package: &Package, host: &HostPlace) -> String {
+fn root(package: &Package, instance: &Instance, host: &HostPlace) -> String {
     let below = package.manifest.root.clone().unwrap_or_else(|| format!("services/{}", package.id));
-    format!("{}/{below}", host.deploy_root.trim_end_matches('/'))
+    let suffix = instance.suffix.as_ref().map(|suffix| format!("-{suffix}")).unwrap_or_default();
+    format!("{}/{below}{suffix}", host.deploy_root.trim_end_matches('/'))
 }
 
 /// Renders everything of one service.
 pub fn render(
     catalogue: &Catalogue,
     package: &Package,
+    instance: &Instance,
     host: &HostPlace,
     version: &str,
     settings: &Settings,
@@ -103,8 +109,8 @@ pub fn render(
 ) -> Result<Rendered> {
     let manifest = &package.manifest;
     let scope = &settings.scope;
-    let root = root(package, host);
-    let project = format!("versatile-{}", package.id);
+    let root = root(package, instance, host);
+    let (name, project) = (instance.to_string(), instance.project());
     let text = |template: &str| render_text(scope, template, package);
     let mut stack = stack(catalogue, package, host, scope, &project)?;
     let env: Object =
@@ -154,9 +160,9 @@ pub fn render(
         let value = |key: &str| env.get(key).cloned().unwrap_or(Value::Null);
         let server = database.service.clone().map(|service| (project.clone(), service));
         let (db_project, db_service) = server.unwrap_or_else(|| {
-            let provider =
-                catalogue.resolve(&database.engine, &requires).map_or(database.engine.clone(), |p| p.id.clone());
-            (format!("versatile-{provider}"), provider)
+            let provider = catalogue.provider(&database.engine, instance, &requires);
+            let provider = provider.unwrap_or_else(|| Instance::plain(&database.engine));
+            (provider.project(), provider.slug())
         });
         databases.push(json!({
             "engine": database.engine, "project": db_project, "service": db_service,
@@ -177,16 +183,16 @@ pub fn render(
     let digest = digest(&stack, &env, &files);
     let url = urls.first().and_then(|url| url["url"].as_str()).map(origin_of);
     let service = json!({
-        "id": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
+        "id": name, "package": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files,
         "databases": databases, "jobs": jobs, "urls": urls, "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "dependency_checks": manifest.dependencies.iter().filter_map(|d| d.check_command.as_ref().map(|command| json!({"service": d.service, "required": d.required, "command": command}))).collect::<Vec<_>>(),
-        "record": {"service": package.id, "version": version, "digest": digest, "project": project, "root": root,
+        "record": {"service": name, "version": version, "digest": digest, "project": project, "root": root,
                    "runtime": host.runtime, "urls": urls, "package": package.hash()},
     });
     let vars = Map::from_iter([("service".to_owned(), service)]);
-    Ok(Rendered { id: package.id.clone(), version: version.to_owned(), vars, digest, url, requires })
+    Ok(Rendered { id: name, version: version.to_owned(), vars, digest, url, requires })
 }
 
 /// The stack as it is written to the host.

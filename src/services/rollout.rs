@@ -4,10 +4,11 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::instance::Instance;
 use super::render::{self, HostPlace, Rendered};
 use super::settings::{self, Settings, Sources};
 use super::world::host_scope;
-use super::{ServiceDeploy, Services, declared};
+use super::{Catalogue, Package, ServiceDeploy, Services, declared};
 use crate::error::{Error, Result};
 use crate::inventory::Inventory;
 use crate::plan::{Failure, Object};
@@ -108,6 +109,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
         return Err(error);
     }
     let declared = declared::services(sources.inventory, host)?;
+    let there = declared.as_ref().map(|(names, _)| names.clone()).unwrap_or_default();
     let (chosen, place) = match &selection.services {
         Some(services) if services.iter().any(|service| service == "all") => declared.unwrap_or_default(),
         Some(services) => (services.clone(), None),
@@ -119,12 +121,12 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
         })?,
     };
     for name in &chosen {
-        catalogue.get(name).map_err(|error| match (&place, error.place.is_some()) {
+        catalogue.instance(name).map_err(|error| match (&place, error.place.is_some()) {
             (Some(place), false) => declared::placed(Some(place), error),
             _ => error,
         })?;
     }
-    let order = catalogue.order(&chosen, selection.with_dependencies)?;
+    let order = catalogue.order_among(&chosen, &there, selection.with_dependencies)?;
     let place = HostPlace {
         host: host.to_owned(),
         runtime: text_var(&base, "runtime", "compose", host)?,
@@ -138,8 +140,8 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
     let (mut services, mut settings, mut errors) = (Vec::new(), IndexMap::new(), Vec::new());
     let mut exports = Object::new();
     for id in &order {
-        let package = catalogue.get(id)?;
-        let version = pinned_version(&base, id, host)?.unwrap_or_else(|| package.manifest.version.clone());
+        let (package, instance) = (catalogue.get(id)?, catalogue.instance(id)?);
+        let version = pinned_version(&base, &instance, host)?.unwrap_or_else(|| package.manifest.version.clone());
         let mut scope = base.clone();
         scope.push(crate::vars::Layer::written(defaults()));
         // the host's own variables win over the defaults of the suite
@@ -149,19 +151,19 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
                 scope_vars.insert(name.clone(), value);
             }
         }
-        scope_vars.extend(render::deploy_vars(package, &place, &version));
-        scope_vars.insert("exports".to_owned(), Value::Object(exports.clone()));
+        scope_vars.extend(render::deploy_vars(package, &instance, &place, &version));
+        scope_vars.insert("exports".to_owned(), Value::Object(exports_for(catalogue, package, &instance, &exports)));
         scope.push(crate::vars::Layer::raw(scope_vars));
         let requires: Vec<String> = package
             .manifest
             .dependencies
             .iter()
-            .filter_map(|dependency| catalogue.resolve(&dependency.service, &order))
-            .map(|provider| provider.id.clone())
+            .filter_map(|dependency| catalogue.provider(&dependency.service, &instance, &order))
+            .map(|provider| provider.to_string())
             .filter(|provider| order.contains(provider))
             .collect();
-        let rendered = sources.resolve(host, package, &scope).and_then(|resolved| {
-            let rendered = render::render(catalogue, package, &place, &version, &resolved, requires)?;
+        let rendered = sources.resolve(host, package, &instance, &scope).and_then(|resolved| {
+            let rendered = render::render(catalogue, package, &instance, &place, &version, &resolved, requires)?;
             let exported = resolved
                 .scope
                 .value(&Value::Object(package.manifest.exports.clone()))
@@ -177,6 +179,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
             Err(error) => errors.extend(flatten(error)),
         }
     }
+    errors.extend(collisions(host, &services));
     match Error::all(errors) {
         Some(error) => Err(error),
         None => Ok(HostServices { host: host.to_owned(), services, settings }),
@@ -190,10 +193,51 @@ fn defaults() -> Object {
     values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-/// `versions: {hub: v15.1.0}` of the host pins a service to another version than the package's.
-fn pinned_version(scope: &Scope, id: &str, host: &str) -> Result<Option<String>> {
+/// What an instance sees as `exports`: everything by its full name, and by a package's id, or what it was depended on
+/// as, that instance which is its own.
+fn exports_for(catalogue: &Catalogue, package: &Package, instance: &Instance, exports: &Object) -> Object {
+    let known: Vec<String> = exports.keys().cloned().collect();
+    let mut seen = exports.clone();
+    let dependencies = package.manifest.dependencies.iter().map(|dependency| dependency.service.as_str());
+    let ids = known.iter().filter_map(|name| name.split('@').next());
+    for name in ids.chain(dependencies) {
+        let provider = catalogue.provider(name, instance, &known);
+        if let Some(exported) = provider.and_then(|provider| exports.get(&provider.to_string())) {
+            seen.insert(name.to_owned(), exported.clone());
+        }
+    }
+    seen
+}
+
+/// Two services of a host that would take the same folder, or that answer to the same address.
+fn collisions(host: &str, services: &[Rendered]) -> Vec<Error> {
+    let root = |service: &Rendered| service.vars.get("service").and_then(|vars| vars.get("root")).cloned();
+    let mut errors = Vec::new();
+    for (index, service) in services.iter().enumerate() {
+        for other in &services[..index] {
+            let (one, two) = (&other.id, &service.id);
+            if root(service) == root(other) {
+                let text = format!("host `{host}`: `{one}` and `{two}` would be in the same folder");
+                errors.push(Error::new(text).hint("give the instance another name"));
+            }
+            let same_package = one.split('@').next() == two.split('@').next();
+            if let Some(url) = service.url.as_ref().filter(|url| same_package && Some(*url) == other.url.as_ref()) {
+                let text = format!("host `{host}`: `{one}` and `{two}` would both answer at {url}");
+                errors.push(
+                    Error::new(text)
+                        .hint(format!("give each its own domain: `settings: {{{two}: {{…}}}}` in host_vars/{host}.yml")),
+                );
+            }
+        }
+    }
+    errors
+}
+
+/// `versions: {hub: v15.1.0}` of the host pins a package to another version than its own, `hub@b: …` one instance.
+fn pinned_version(scope: &Scope, instance: &Instance, host: &str) -> Result<Option<String>> {
     let versions = scope.get("versions").map_err(|fault| host_fault(host, fault))?;
-    Ok(versions.as_ref().and_then(|all| all.get(id)).and_then(Value::as_str).map(str::to_owned))
+    let of = |name: &str| versions.as_ref().and_then(|all| all.get(name)).and_then(Value::as_str).map(str::to_owned);
+    Ok(of(&instance.to_string()).or_else(|| of(&instance.package)))
 }
 
 fn text_var(scope: &Scope, name: &str, default: &str, host: &str) -> Result<String> {

@@ -5,6 +5,7 @@
 mod bad_input;
 mod explain;
 mod help;
+mod instances;
 mod lint;
 mod project;
 mod secrets;
