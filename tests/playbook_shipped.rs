@@ -6,7 +6,14 @@ use provision::playbook;
 
 #[test]
 fn every_shipped_playbook_is_read() {
-    for name in ["playbooks/bootstrap.yml", "playbooks/rollout.yml", "playbooks/status.yml"] {
+    for name in [
+        "playbooks/bootstrap.yml",
+        "playbooks/rollout.yml",
+        "playbooks/status.yml",
+        "playbooks/up.yml",
+        "playbooks/down.yml",
+        "playbooks/restart.yml",
+    ] {
         let plays = playbook::load(Path::new(name)).unwrap_or_else(|error| panic!("{name}:\n{error}"));
         assert!(!plays.is_empty(), "{name}");
     }

@@ -1,6 +1,6 @@
 //! Runs a job with its reporters, listens for Ctrl-C, closes with the summary.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
 use clap::Args;
@@ -107,7 +107,11 @@ pub async fn execute(
     listening.abort();
     let outcome = outcome.inspect_err(|_| journal::discard(&fleet.runs, &run))?;
     for line in summary::lines(&tally) {
-        if flags.json { eprintln!("{line}") } else { println!("{line}") }
+        // a closed pipe must not hide how the run ended
+        let _ = match flags.json {
+            true => writeln!(std::io::stderr(), "{line}"),
+            false => writeln!(std::io::stdout(), "{line}"),
+        };
     }
     Ok(u8::try_from(outcome.exit_code).unwrap_or(1))
 }

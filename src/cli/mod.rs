@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::report::style;
 
 mod common;
+mod down;
 mod edit;
 mod execute;
 mod explain;
@@ -16,11 +17,13 @@ mod history;
 mod inventory;
 mod lab;
 mod registry;
+mod restart;
 mod rollout;
 mod run;
 mod secrets;
 mod slice;
 mod status;
+mod up;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -55,6 +58,15 @@ struct Cli {
 enum Verb {
     /// Run a playbook
     Run(run::Flags),
+    /// Start services as they are declared, and wait until they are healthy
+    #[command(visible_alias = "iniciar")]
+    Up(up::Flags),
+    /// Stop services and remove their containers; their data stays
+    #[command(visible_alias = "terminar")]
+    Down(down::Flags),
+    /// Restart the containers of services
+    #[command(visible_alias = "reiniciar")]
+    Restart(restart::Flags),
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
@@ -96,6 +108,7 @@ pub fn command() -> Command {
 pub fn main() -> ExitCode {
     // journals and secrets are for this user alone, from the first byte on
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    end_quietly_when_nobody_reads();
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     start_logging();
     match dispatch(cli) {
@@ -107,6 +120,19 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// `provision explain … | head` has shown all that was wanted when `head` goes. Verbs that change something do not get
+/// here: their reporters go on without a reader.
+fn end_quietly_when_nobody_reads() {
+    let otherwise = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload().downcast_ref::<String>().map(String::as_str).unwrap_or_default();
+        if said.starts_with("failed printing to stdout") && said.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        otherwise(panic);
+    }));
+}
+
 fn dispatch(cli: Cli) -> Result<u8> {
     match cli.verb {
         None if cli.rollout.is_empty() => {
@@ -115,6 +141,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
         }
         None => block_on(rollout::main(cli.rollout)),
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
+        Some(Verb::Up(flags)) => block_on(up::main(flags)),
+        Some(Verb::Down(flags)) => block_on(down::main(flags)),
+        Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),

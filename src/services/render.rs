@@ -74,6 +74,7 @@ pub fn sample(catalogue: &Catalogue, package: &Package, instance: &Instance, run
     for key in secret_names(package) {
         vars.insert(key.clone(), Value::from(sample_secret(&key)));
     }
+    vars.insert("exports".to_owned(), Value::Object(sample_exports(catalogue, package, instance)));
     let variables = package.manifest.variables.iter();
     let defaults = variables.filter_map(|variable| Some((variable.key.clone(), variable.default.clone()?)));
     let examples = package.defaults.iter().map(|(key, default)| (key.clone(), Value::from(default.value.clone())));
@@ -84,6 +85,20 @@ pub fn sample(catalogue: &Catalogue, package: &Package, instance: &Instance, run
     let mut scope = Scope::new(std::sync::Arc::new(super::world::PackageWorld::alone(catalogue, package)));
     scope.push(crate::vars::Layer::written(vars));
     stack(catalogue, package, &host, &scope, &instance.project())
+}
+
+/// What dependencies would export, by their ids and by the names under which they are depended on.
+fn sample_exports(catalogue: &Catalogue, package: &Package, instance: &Instance) -> Object {
+    let mut exports = Object::new();
+    for dependency in &package.manifest.dependencies {
+        let Some(provider) = catalogue.provider(&dependency.service, instance, &[]) else { continue };
+        let Ok(provided) = catalogue.get(&provider.package) else { continue };
+        let keys = provided.manifest.exports.keys();
+        let values: Object = keys.map(|key| (key.clone(), Value::from(format!("{key}-of-{provider}")))).collect();
+        exports.insert(dependency.service.clone(), Value::Object(values.clone()));
+        exports.insert(provider.package, Value::Object(values));
+    }
+    exports
 }
 
 /// What stands for a secret in [`sample`], so that it can be found where it must not be.
@@ -181,9 +196,15 @@ pub fn render(
         .map(|d| json!({"path": format!("{root}/{}", d.path), "owner": d.owner, "group": d.group, "mode": d.mode}))
         .collect();
     let digest = digest(&stack, &env, &files);
+    let label = match host.runtime.as_str() {
+        "swarm" => "com.docker.stack.namespace",
+        _ => "com.docker.compose.project",
+    };
     let url = urls.first().and_then(|url| url["url"].as_str()).map(origin_of);
     let service = json!({
         "id": name, "package": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
+        // what docker says is the project's carries it
+        "label": format!("{label}={project}"),
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files,
         "databases": databases, "jobs": jobs, "urls": urls, "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,

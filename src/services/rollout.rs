@@ -62,6 +62,13 @@ impl Rollout {
         self.hosts.values().any(|host| host.settings.values().any(|settings| !settings.generated.is_empty()))
     }
 
+    /// The same for a verb that brings nothing to a host: secrets that were made up for the templates are not kept.
+    pub fn without_new_secrets(mut self) -> Rollout {
+        let settings = self.hosts.values_mut().flat_map(|host| host.settings.values_mut());
+        settings.for_each(|settings| settings.generated.clear());
+        self
+    }
+
     /// Writes the secrets that were generated into the hosts' age files; gives back `host/service` of each.
     pub fn store_secrets(&self, inventory: &Inventory, identities: &Identities) -> Result<Vec<String>> {
         let mut written = Vec::new();
@@ -127,6 +134,8 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
         })?;
     }
     let order = catalogue.order_among(&chosen, &there, selection.with_dependencies)?;
+    // what is not rolled out now may still be what others are wired to
+    let all = catalogue.order_among(&chosen, &there, true).unwrap_or_else(|_| order.clone());
     let place = HostPlace {
         host: host.to_owned(),
         runtime: text_var(&base, "runtime", "compose", host)?,
@@ -139,21 +148,17 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
     }
     let (mut services, mut settings, mut errors) = (Vec::new(), IndexMap::new(), Vec::new());
     let mut exports = Object::new();
-    for id in &order {
+    for id in &all {
         let (package, instance) = (catalogue.get(id)?, catalogue.instance(id)?);
-        let version = pinned_version(&base, &instance, host)?.unwrap_or_else(|| package.manifest.version.clone());
-        let mut scope = base.clone();
-        scope.push(crate::vars::Layer::written(defaults()));
-        // the host's own variables win over the defaults of the suite
-        let mut scope_vars = Object::new();
-        for name in defaults().keys() {
-            if let Some(value) = base.get(name).map_err(|fault| host_fault(host, fault))? {
-                scope_vars.insert(name.clone(), value);
-            }
+        let chosen = order.contains(id);
+        if !chosen && package.manifest.exports.is_empty() {
+            continue;
         }
-        scope_vars.extend(render::deploy_vars(package, &instance, &place, &version));
-        scope_vars.insert("exports".to_owned(), Value::Object(exports_for(catalogue, package, &instance, &exports)));
-        scope.push(crate::vars::Layer::raw(scope_vars));
+        let version = pinned_version(&base, &instance, host)?.unwrap_or_else(|| package.manifest.version.clone());
+        let mut deploy = render::deploy_vars(package, &instance, &place, &version);
+        let seen = exports_for(catalogue, package, &instance, &exports);
+        deploy.insert("exports".to_owned(), Value::Object(seen));
+        let scope = package_scope(&base, deploy, host)?;
         let requires: Vec<String> = package
             .manifest
             .dependencies
@@ -163,20 +168,23 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
             .filter(|provider| order.contains(provider))
             .collect();
         let rendered = sources.resolve(host, package, &instance, &scope).and_then(|resolved| {
-            let rendered = render::render(catalogue, package, &instance, &place, &version, &resolved, requires)?;
             let exported = resolved
                 .scope
                 .value(&Value::Object(package.manifest.exports.clone()))
                 .map_err(|fault| fault.at(&package.place()))?;
-            Ok((resolved, rendered, exported))
+            if chosen {
+                services.push(render::render(catalogue, package, &instance, &place, &version, &resolved, requires)?);
+            }
+            Ok((resolved, exported))
         });
         match rendered {
-            Ok((resolved, rendered, exported)) => {
+            Ok((resolved, exported)) => {
                 exports.insert(id.clone(), exported);
                 settings.insert(id.clone(), resolved);
-                services.push(rendered);
             }
-            Err(error) => errors.extend(flatten(error)),
+            Err(error) if chosen => errors.extend(flatten(error)),
+            // whoever needs its exports will say that they are missing
+            Err(_) => {}
         }
     }
     errors.extend(collisions(host, &services));
@@ -184,6 +192,21 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
         Some(error) => Err(error),
         None => Ok(HostServices { host: host.to_owned(), services, settings }),
     }
+}
+
+/// What a package is rendered in: the host's variables over the suite's defaults, and over both the deploy variables.
+fn package_scope(base: &Scope, deploy: Object, host: &str) -> Result<Scope> {
+    let mut scope = base.clone();
+    scope.push(crate::vars::Layer::written(defaults()));
+    let mut own = Object::new();
+    for name in defaults().keys() {
+        if let Some(value) = base.get(name).map_err(|fault| host_fault(host, fault))? {
+            own.insert(name.clone(), value);
+        }
+    }
+    own.extend(deploy);
+    scope.push(crate::vars::Layer::raw(own));
+    Ok(scope)
 }
 
 /// Variables that packages may count on even if no inventory sets them.

@@ -106,3 +106,18 @@ fn completions_know_the_verbs() {
     let sound = std::process::Command::new("bash").arg("-n").arg(bash).status().unwrap();
     assert!(sound.success());
 }
+
+#[test]
+fn a_reader_that_goes_ends_the_program_quietly() {
+    let project = Project::with_key();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = project.command(&["registry", "list"]).stdout(writer).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(ended.status.success() && said.is_empty(), "{:?} {said}", ended.status);
+    // how a run ended is told by its exit code even then
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let run = project.command(&["--host", "ana", "--yes", "-e", "ansible_port=1"]).stdout(writer).output().unwrap();
+    assert_eq!(run.status.code(), Some(1), "{}", String::from_utf8_lossy(&run.stderr));
+}

@@ -10,7 +10,7 @@ const COMMAND: [&str; 5] = ["--host", HOSTS, "--services", "redis", "--yes"];
 
 #[test]
 fn one_host_is_killed_one_is_full_one_has_no_sudo_and_the_rest_finishes() {
-    let Some((_turn, stage)) = stage::enter("one_host_is_killed_one_is_full_one_has_no_sudo_and_the_rest_finishes")
+    let Some((_turn, stage)) = super::enter("one_host_is_killed_one_is_full_one_has_no_sudo_and_the_rest_finishes")
     else {
         return;
     };

@@ -23,7 +23,7 @@ const WITHOUT_URL: [&str; 1] = ["infrastructure"];
 /// One test, for each step stands on the one before: a first rollout takes minutes.
 #[test]
 fn the_fleet_is_rolled_out_by_one_command() {
-    let Some((_turn, stage)) = stage::enter("the_fleet_is_rolled_out_by_one_command") else { return };
+    let Some((_turn, stage)) = super::enter("the_fleet_is_rolled_out_by_one_command") else { return };
     let runs = stage.runs("fleet");
     let registry = write_package(&stage.scratch.join("registry"));
     let planted = plant(stage, &registry);

@@ -18,7 +18,7 @@ const MOMENTS: [(&str, u64); 6] = [
 
 #[test]
 fn a_killed_program_leaves_nothing_that_needs_a_hand() {
-    let Some((_turn, stage)) = stage::enter("a_killed_program_leaves_nothing_that_needs_a_hand") else { return };
+    let Some((_turn, stage)) = super::enter("a_killed_program_leaves_nothing_that_needs_a_hand") else { return };
     let runs = stage.runs("killed");
     let command = ["--host", "k", "--services", "redis,postgres", "--yes"];
     let mut killed = 0;
@@ -51,7 +51,7 @@ fn a_killed_program_leaves_nothing_that_needs_a_hand() {
 
 #[test]
 fn ctrl_c_lets_what_runs_end_and_starts_nothing_new() {
-    let Some((_turn, stage)) = stage::enter("ctrl_c_lets_what_runs_end_and_starts_nothing_new") else { return };
+    let Some((_turn, stage)) = super::enter("ctrl_c_lets_what_runs_end_and_starts_nothing_new") else { return };
     let runs = stage.runs("interrupted");
     let command = ["--host", "i", "--services", "redis", "--yes"];
     let mut going = stage.start(&runs, &command);
@@ -90,7 +90,7 @@ fn nothing_is_left(stage: &Stage, host: &str) {
     eventually("no process of ours is on the host", || {
         stage.inside(host, "pgrep -af '[p]rovision-lock|[_]pv_' || true")
     });
-    eventually("the ssh masters are gone", || stage.masters().join("\n"));
+    eventually("the ssh masters are gone", || masters(stage).join("\n"));
     let data = stage.options.dir.join("vps_data");
     let left = stage::shell("find \"$1\" -name '.tmp*' -o -name '*.tmp'", &[&stage::text(&data)]);
     assert_eq!(left, "");
@@ -109,4 +109,11 @@ fn eventually(what: &str, look: impl Fn() -> String) {
         assert!(began.elapsed() < Duration::from_secs(40), "not true: {what}; there is still:\n{left}");
         std::thread::sleep(Duration::from_millis(500));
     }
+}
+
+/// The ssh masters that the program has started, and their helpers: pid and command line.
+fn masters(stage: &Stage) -> Vec<String> {
+    let runtime = stage::text(&stage.runtime);
+    let mine = |line: &String| line.contains(&runtime) && line.contains("ssh");
+    super::processes::lines().into_iter().filter(mine).collect()
 }

@@ -188,7 +188,7 @@ fn the_search_finds_what_is_planted() {
 /// The same on a real host: its files, its journal, its processes.
 #[test]
 fn the_search_finds_what_is_planted_on_a_host() {
-    let Some((_turn, stage)) = stage::enter("the_search_finds_what_is_planted_on_a_host") else { return };
+    let Some((_turn, stage)) = super::enter("the_search_finds_what_is_planted_on_a_host") else { return };
     let plant = |name: &str| (name.to_owned(), format!("{}{}", stage::lab_token(), stage::lab_token()));
     let secrets = ["TMP", "LOG", "PROCESS", "OPEN_ENV", "CLOSED_ENV"].map(plant);
     let search = Search::new(&secrets);

@@ -9,4 +9,20 @@ mod fleet;
 mod interruptions;
 mod leaks;
 mod processes;
+#[path = "../common/stage.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
 mod stage;
+
+use std::sync::MutexGuard;
+
+/// Two clients of the example, four hosts that fail, one on which the program is killed, one on which it is interrupted.
+static SCENE: stage::Scene = stage::Scene {
+    prefix: "pv-test",
+    hosts: &["clienteA", "clienteB", "c", "d", "e", "f", "k", "i"],
+    inventory: "inventory",
+    images: &[],
+};
+
+fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static stage::Stage)> {
+    stage::enter(&SCENE, test)
+}

@@ -1,7 +1,7 @@
-//! The lab that the tests share, and how they run the program on it.
+//! A lab that the tests of one program share, and how they run `provision` on it.
 //!
 //! The lab is made anew by the first test and goes when the test program ends, however it ends: a shell that waits
-//! for that takes it down.
+//! for that takes it down. A test program names its [`Scene`] once and enters it from each test.
 
 use std::fs::File;
 use std::io::Write;
@@ -14,11 +14,20 @@ use provision::lab::{self, Options};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_provision");
-const PREFIX: &str = "pv-test";
-/// Two clients of the example, four hosts that fail, one on which the program is killed, one on which it is interrupted.
-const HOSTS: [&str; 8] = ["clienteA", "clienteB", "c", "d", "e", "f", "k", "i"];
+
+/// What a test program needs.
+pub struct Scene {
+    /// Its containers are named after this; another one for each test program.
+    pub prefix: &'static str,
+    pub hosts: &'static [&'static str],
+    /// Relative to the repository, under the lab's own inventory.
+    pub inventory: &'static str,
+    /// Names of images of `tests/images` that the lab's registry serves; none: all that a rollout may pull.
+    pub images: &'static [&'static str],
+}
 
 pub struct Stage {
+    scene: &'static Scene,
     pub options: Options,
     /// Outside of /tmp, so that what the tests keep is not taken for what the program left there.
     pub scratch: PathBuf,
@@ -45,7 +54,7 @@ pub struct Going {
 }
 
 /// The lab, for one test at a time. None, with the reason printed, where there is no Docker engine.
-pub fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
+pub fn enter(scene: &'static Scene, test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
     static TURN: Mutex<()> = Mutex::new(());
     static STAGE: OnceLock<Stage> = OnceLock::new();
     let said = Command::new("docker").args(["info", "--format", "{{.ServerVersion}}"]).output();
@@ -55,41 +64,48 @@ pub fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
         return None;
     }
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let stage = STAGE.get_or_init(Stage::new);
+    let stage = STAGE.get_or_init(|| Stage::new(scene));
     Some((turn, stage))
 }
 
 impl Stage {
-    fn new() -> Stage {
+    fn new(scene: &'static Scene) -> Stage {
         // two of these at once would take each other's hosts away
-        let lock = File::create(std::env::temp_dir().join("pv-test.lock")).unwrap();
+        let lock = File::create(std::env::temp_dir().join(format!("{}.lock", scene.prefix))).unwrap();
         lock.lock().unwrap();
-        let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rollout");
+        let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join(scene.prefix);
         let _ = std::fs::remove_dir_all(&scratch);
         std::fs::create_dir_all(&scratch).unwrap();
         // a socket's path must be short
         let runtime = tempfile::Builder::new().prefix("pvt").tempdir_in("/tmp").unwrap().keep();
         let options = Options {
             dir: scratch.join("lab"),
-            prefix: PREFIX.into(),
-            names: HOSTS.map(str::to_owned).to_vec(),
-            images: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images")),
+            prefix: scene.prefix.into(),
+            names: scene.hosts.iter().map(|name| (*name).to_owned()).collect(),
+            images: scene.images.is_empty().then(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images")),
             ..Options::default()
         };
-        let stage = Stage { options, scratch, runtime };
-        shell(REMOVE, &[PREFIX]);
+        let stage = Stage { scene, options, scratch, runtime };
+        shell(REMOVE, &[scene.prefix]);
         // standard input is the lock: it is held until the hosts are gone
         let watch =
             "exec 3<&0; { while kill -0 \"$1\" 2>/dev/null; do sleep 0.5; done; rm -rf \"$2\"; eval \"$3\"; } <&3 &";
         Command::new("sh")
             .args(["-c", watch, "sh", &std::process::id().to_string()])
-            .args([text(&stage.runtime), REMOVE.replace("$1", PREFIX)])
+            .args([text(&stage.runtime), REMOVE.replace("$1", scene.prefix)])
             .stdin(lock)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()
             .unwrap();
         stage.up();
+        if !scene.images.is_empty() {
+            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/images/build.sh");
+            shell("exec \"$@\" >&2", &[&[script], scene.images].concat());
+            let names: Vec<String> = scene.images.iter().map(|name| (*name).to_owned()).collect();
+            let pushed = stage.block_on(lab::push(&stage.options, &names, &mut |step| eprintln!("  {step}")));
+            pushed.unwrap_or_else(|e| panic!("{e}"));
+        }
         stage
     }
 
@@ -118,7 +134,7 @@ impl Stage {
         if args.first() == Some(&"history") {
             command.arg("--runs-dir").arg(runs);
         } else {
-            command.args(["-i", "inventory", "-i"]).arg(&self.options.dir).arg("--runs-dir").arg(runs);
+            command.args(["-i", self.scene.inventory, "-i"]).arg(&self.options.dir).arg("--runs-dir").arg(runs);
         }
         command.args(&args[verbs..]);
         command.current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -171,7 +187,7 @@ impl Stage {
 
     /// Runs a script as root inside a host, past ssh; its stdout.
     pub fn inside(&self, host: &str, script: &str) -> String {
-        let container = format!("{PREFIX}-{host}");
+        let container = format!("{}-{host}", self.scene.prefix);
         shell("docker exec -i \"$1\" sh -c \"$2\" </dev/null", &[&container, script])
     }
 
@@ -180,13 +196,6 @@ impl Stage {
         let script = "find / -xdev \\( -path /proc -o -path /sys -o -path /var/lib/docker \\) -prune -o \
             \\( -name '.pv-*' -o -name '*.pv-tmp' \\) -print 2>/dev/null; true";
         self.inside(host, script)
-    }
-
-    /// The ssh masters that the program has started, and their helpers: pid and command line.
-    pub fn masters(&self) -> Vec<String> {
-        let runtime = text(&self.runtime);
-        let mine = |line: &String| line.contains(&runtime) && line.contains("ssh");
-        super::processes::lines().into_iter().filter(mine).collect()
     }
 }
 

@@ -1,0 +1,38 @@
+//! `provision up`: services of a client start as they are declared. Unlike the rollout it leaves the server itself alone.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::slice::{Book, Dependencies, SliceFlags};
+use crate::error::Result;
+use crate::plan::Object;
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  provision up --host clienteA                       all services that the client declares
+  provision up --host clienteA --services hub,chat   two of them, and what they need
+  provision up --host clienteA --rebuild             with images built and pulled anew
+  provision up --all --check --diff                  say what would change, touch nothing")]
+pub struct Flags {
+    #[command(flatten)]
+    slice: SliceFlags,
+    /// Only the named services, not what they depend on
+    #[arg(long)]
+    no_deps: bool,
+    /// Build images anew, and look whether there are newer ones
+    #[arg(long)]
+    rebuild: bool,
+}
+
+pub async fn main(flags: Flags) -> Result<u8> {
+    let (fleet, hosts) = flags.slice.load()?;
+    let dependencies = if flags.no_deps { Dependencies::Left } else { Dependencies::Included };
+    let rollout = flags.slice.prepare(&fleet, &hosts, dependencies)?;
+    let book = Book {
+        playbook: "playbooks/up.yml",
+        vars: Object::from_iter([("rebuild".to_owned(), Value::from(flags.rebuild))]),
+        skip_tags: &[],
+        question: "¿Iniciar estos servicios?",
+    };
+    flags.slice.perform(fleet, hosts, rollout, &book).await
+}
