@@ -208,12 +208,27 @@ pub fn render(
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files,
         "databases": databases, "jobs": jobs, "urls": urls, "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
-        "dependency_checks": manifest.dependencies.iter().filter_map(|d| d.check_command.as_ref().map(|command| json!({"service": d.service, "required": d.required, "command": command}))).collect::<Vec<_>>(),
+        "dependency_checks": dependency_checks(catalogue, package, instance, &requires),
         "record": {"service": name, "version": version, "digest": digest, "project": project, "root": root,
                    "runtime": host.runtime, "urls": urls, "package": package.hash()},
     });
     let vars = Map::from_iter([("service".to_owned(), service)]);
     Ok(Rendered { id: name, version: version.to_owned(), vars, digest, url, requires })
+}
+
+/// Commands that say whether a dependency is met which is not part of the run.
+fn dependency_checks(catalogue: &Catalogue, package: &Package, instance: &Instance, requires: &[String]) -> Vec<Value> {
+    let in_run = |service: &str| {
+        let provider = catalogue.provider(service, instance, requires);
+        provider.is_some_and(|provider| requires.contains(&provider.to_string()))
+    };
+    let outside = package.manifest.dependencies.iter().filter(|dependency| !in_run(&dependency.service));
+    outside
+        .filter_map(|d| {
+            let command = d.check_command.as_ref()?;
+            Some(json!({"service": d.service, "required": d.required, "command": command}))
+        })
+        .collect()
 }
 
 /// The stack as it is written to the host.

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the images that the lab's registry serves under their Docker Hub names, so that a rollout can be tried where
-# nothing can be pulled. Databases, Redis and OpenClaw are the real programs (Debian, npm); Traefik, Frappe, Chatwoot and
-# n8n are stand-ins that keep the real interface. Every stand-in says so in its first lines.
+# nothing can be pulled. Databases, Redis and OpenClaw are the real programs (Debian, npm); Traefik, Frappe, Chatwoot, n8n
+# and Typebot are stand-ins that keep the real interface. Every stand-in says so in its first lines.
 #
 #   tests/images/build.sh [--list] [IMAGE…]     # all that hosts pull, or the named ones; with what they stand on
 #
@@ -25,11 +25,14 @@ frappe   python            frappe/erpnext:v16.32.3
 chatwoot python            chatwoot/chatwoot:v4.17.1
 n8n      node              n8nio/n8n:2.40.7
 openclaw node              openclaw/openclaw:2026.9.6
+typebot  python            baptistearno/typebot-builder:3.18.0
+typebot-viewer typebot     baptistearno/typebot-viewer:3.18.0
 docker   $base             provision-lab-docker:trixie
 "
 # What the hosts of a rollout pull.
 served="postgres:17 pgvector/pgvector:pg17 mariadb:11.8 redis:8.0 traefik:v3.7.9 frappe/erpnext:v16.32.3
-chatwoot/chatwoot:v4.17.1 n8nio/n8n:2.40.7 openclaw/openclaw:2026.9.6"
+chatwoot/chatwoot:v4.17.1 n8nio/n8n:2.40.7 openclaw/openclaw:2026.9.6
+baptistearno/typebot-builder:3.18.0 baptistearno/typebot-viewer:3.18.0"
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -100,6 +103,6 @@ else
     # All that is served, on both of the usual two cores: what stands on Python beside what does not.
     build_base
     build_named redis postgres pgvector mariadb &
-    build_named traefik frappe chatwoot n8n openclaw
+    build_named traefik frappe chatwoot n8n openclaw typebot-viewer
     wait $!
 fi

@@ -19,6 +19,7 @@ const OPTIONS: &str = "
     chat: {SMTP_ADDRESS: smtp.example, SMTP_USERNAME: chat, SMTP_PASSWORD: 'smtp$pass word'}
     hub: {HUB_DOMAIN: hub.cliente.example, FRAPPE_SITE_NAME: erp.cliente.example, FRAPPE_COMPANY_NAME: 'Cliente A S.A.'}
     agent: {OPENAI_API_KEY: sk-planted-in-a-test}
+    typebot: {SMTP_HOST: smtp.example, SMTP_USERNAME: bot, SMTP_PASSWORD: 'smtp$pass word'}
 ";
 
 /// One package on one kind of host.
@@ -235,7 +236,7 @@ fn only_the_proxy_is_reachable_and_it_reaches_every_public_service() {
             assert!(url.starts_with(if case.tls == "off" { "http://" } else { "https://" }), "{}: {url}", case.name);
         }
     }
-    assert_eq!(routed.into_iter().collect::<Vec<_>>(), ["agent", "chat", "flow", "hub"]);
+    assert_eq!(routed.into_iter().collect::<Vec<_>>(), ["agent", "chat", "chatwoot", "flow", "hub", "typebot"]);
 }
 
 #[test]
@@ -250,13 +251,18 @@ fn names_that_stacks_share_a_network_with_do_not_collide() {
                 .flatten()
                 .filter_map(|(key, value)| {
                     let host = key.ends_with("HOST") || key.ends_with("_URL") || key == "BACKEND" || key == "SOCKETIO";
-                    let text = value.as_str().unwrap_or_default().trim_start_matches("redis://");
+                    let text = value.as_str().unwrap_or_default();
+                    let setting = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+                    let text = setting.map_or(text, |key| case.service["env"][key].as_str().unwrap());
+                    let text = text.rsplit('@').next().unwrap().trim_start_matches("redis://");
                     (host && !text.contains('.')).then(|| text.split(':').next().unwrap().to_owned())
                 })
                 .collect();
+            // what a dependency exports is on the shared network under a name that is nobody else's
+            let exported = ["postgres", "redis", "mariadb"];
             for host in asked {
                 assert!(
-                    !shared || host.starts_with(&format!("{}-", case.package)),
+                    !shared || host.starts_with(&format!("{}-", case.package)) || exported.contains(&host.as_str()),
                     "{}/{name} asks for `{host}`",
                     case.name
                 );

@@ -1,0 +1,48 @@
+//! Packages that share the client's databases or bring their own code, rolled out to one real host: what they write into
+//! the real PostgreSQL and Redis, what can be reached from outside, and that a second run changes nothing.
+//!
+//! The applications are stand-ins with the real interface (tests/images, tests/fixtures); their databases are real.
+
+mod shared;
+#[path = "../common/stage.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod stage;
+
+use std::sync::{MutexGuard, OnceLock};
+
+use stage::Stage;
+
+static SCENE: stage::Scene = stage::Scene {
+    prefix: "pv-packs-test",
+    hosts: &["a"],
+    inventory: "tests/packs/inventory",
+    images: &[
+        "traefik:v3.7.9",
+        "pgvector/pgvector:pg17",
+        "redis:8.0",
+        "chatwoot/chatwoot:v4.17.1",
+        "baptistearno/typebot-builder:3.18.0",
+        "baptistearno/typebot-viewer:3.18.0",
+    ],
+};
+
+/// The host with everything that it declares on it.
+fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
+    static DEPLOYED: OnceLock<()> = OnceLock::new();
+    let (turn, stage) = stage::enter(&SCENE, test)?;
+    DEPLOYED.get_or_init(|| {
+        stage.must(&stage.runs("deploy"), &["--host", "a", "--yes"], 0);
+    });
+    Some((turn, stage))
+}
+
+/// What the shared PostgreSQL answers, as its administrator.
+fn sql(stage: &Stage, database: &str, statement: &str) -> String {
+    stage.inside(
+        "a",
+        &format!(
+            "docker exec versatile-postgres psql -U postgres -tAc {} {database}",
+            provision::plan::quote(statement)
+        ),
+    )
+}
