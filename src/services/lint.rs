@@ -25,10 +25,8 @@ pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
     templates(package, &mut findings);
     let of_stack = |runtime: &str| {
         let mut findings = Vec::new();
-        let instance = |suffix: Option<&str>| Instance {
-            package: package.id.clone(),
-            suffix: suffix.map(str::to_owned),
-        };
+        let instance =
+            |suffix: Option<&str>| Instance { package: package.id.clone(), suffix: suffix.map(str::to_owned) };
         let sample = |suffix| super::render::sample(catalogue, package, &instance(suffix), runtime);
         match sample(None) {
             Ok(rendered) => {
@@ -66,7 +64,9 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     }
     // a required one is found by ordering, below
     for dependency in manifest.dependencies.iter().filter(|dependency| !dependency.required) {
-        if catalogue.provider(&dependency.service, &Instance::plain(&package.id), &[]).is_none() && dependency.check_command.is_none() {
+        if catalogue.provider(&dependency.service, &Instance::plain(&package.id), &[]).is_none()
+            && dependency.check_command.is_none()
+        {
             say(
                 format!("no package provides the dependency `{}`", dependency.service),
                 "add that package or a check_command",

@@ -247,8 +247,9 @@ fn collisions(host: &str, services: &[Rendered]) -> Vec<Error> {
             if let Some(url) = service.url.as_ref().filter(|url| same_package && Some(*url) == other.url.as_ref()) {
                 let text = format!("host `{host}`: `{one}` and `{two}` would both answer at {url}");
                 errors.push(
-                    Error::new(text)
-                        .hint(format!("give each its own domain: `settings: {{{two}: {{…}}}}` in host_vars/{host}.yml")),
+                    Error::new(text).hint(format!(
+                        "give each its own domain: `settings: {{{two}: {{…}}}}` in host_vars/{host}.yml"
+                    )),
                 );
             }
         }

@@ -39,7 +39,16 @@ fn each_instance_has_names_settings_and_a_version_of_its_own() {
     let two = project.says(&["registry", "render", "shop@dos", "--host", "ana"]);
     for (text, wanted) in [
         (&one, ["example/shop:v3", "versatile-shop-web", "shop.ana.example", "services/shop\n", "DB: stock\n"]),
-        (&two, ["example/shop:v4", "versatile-shop-dos-web", "shop-dos.ana.example", "services/shop-dos\n", "DB: stock-dos\n"]),
+        (
+            &two,
+            [
+                "example/shop:v4",
+                "versatile-shop-dos-web",
+                "shop-dos.ana.example",
+                "services/shop-dos\n",
+                "DB: stock-dos\n",
+            ],
+        ),
     ] {
         for word in wanted {
             assert!(text.contains(word), "{word}:\n{text}");

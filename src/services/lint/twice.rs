@@ -29,7 +29,8 @@ fn claims(stack: &Value) -> BTreeSet<(&'static str, String)> {
             claims.extend(own.get("name").map(|name| (what, text(name))));
         }
     }
-    let shared: BTreeSet<&String> = entries("networks").filter(|(_, about)| external(about)).map(|(name, _)| name).collect();
+    let shared: BTreeSet<&String> =
+        entries("networks").filter(|(_, about)| external(about)).map(|(name, _)| name).collect();
     for (_, service) in entries("services") {
         claims.extend(service.get("container_name").map(|name| ("container name", text(name))));
         for port in service.get("ports").and_then(Value::as_array).into_iter().flatten() {
@@ -62,7 +63,9 @@ fn published(port: &Value) -> Option<String> {
             let mut parts = text.split('/').next()?.rsplit(':').skip(1);
             parts.next().filter(|port| !port.is_empty()).map(str::to_owned)
         }
-        Value::Object(long) => long.get("published").map(|port| port.as_str().map_or_else(|| port.to_string(), str::to_owned)),
+        Value::Object(long) => {
+            long.get("published").map(|port| port.as_str().map_or_else(|| port.to_string(), str::to_owned))
+        }
         _ => None,
     }
 }
@@ -98,8 +101,14 @@ mod tests {
         });
         let said: Vec<String> = claims(&stack).into_iter().map(|(what, name)| format!("{what} {name}")).collect();
         let wanted = [
-            "alias on a shared network a", "container name c", "network n", "port 443", "port 8080", "router r",
-            "service of the proxy s", "volume v1",
+            "alias on a shared network a",
+            "container name c",
+            "network n",
+            "port 443",
+            "port 8080",
+            "router r",
+            "service of the proxy s",
+            "volume v1",
         ];
         assert_eq!(said, wanted);
     }
