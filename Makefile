@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 PROVISION := target/debug/provision
 
-.PHONY: help demo test bench clean rust
+.PHONY: help demo test test-real bench clean rust
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,10 @@ demo: rust ## two throw-away servers on this machine, the complete rollout on th
 test: rust ## every test, those on real lab hosts included
 	tests/lab/prepare.sh
 	$(CARGO) test --no-fail-fast
+
+test-real: rust ## flow with the real n8n from npm: 8 minutes and 3 GB more, not part of `test`
+	tests/lab/prepare.sh
+	$(CARGO) test --test real -- --ignored --nocapture
 
 bench: rust ## round trips and wall time against plain ssh
 	tests/lab/prepare.sh

@@ -1,6 +1,6 @@
 //! `provision history`: the runs, or one of them again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -33,15 +33,19 @@ pub struct Flags {
 
 pub fn main(flags: Flags) -> Result<u8> {
     set_colour("auto");
-    let ids = journal::list(&flags.runs_dir);
-    match flags.run.as_deref() {
-        None => list(&flags, &ids),
-        Some("last") => {
-            let last =
-                ids.last().ok_or_else(|| Error::new(format!("there is no run in `{}`", flags.runs_dir.display())))?;
-            show(&flags, last)
+    match &flags.run {
+        None => list(&flags, &journal::list(&flags.runs_dir)),
+        Some(run) => show(&flags, &chosen(&flags.runs_dir, run)?),
+    }
+}
+
+/// A run's id as given, or the newest one's for `last`.
+pub(super) fn chosen(runs: &Path, run: &str) -> Result<String> {
+    match run {
+        "last" => {
+            journal::list(runs).pop().ok_or_else(|| Error::new(format!("there is no run in `{}`", runs.display())))
         }
-        Some(id) => show(&flags, id),
+        id => Ok(id.to_owned()),
     }
 }
 

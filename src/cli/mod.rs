@@ -16,7 +16,9 @@ mod explain;
 mod history;
 mod inventory;
 mod lab;
+mod metrics;
 mod registry;
+mod report;
 mod restart;
 mod rollout;
 mod run;
@@ -76,6 +78,12 @@ enum Verb {
     /// Earlier runs
     #[command(visible_alias = "historial")]
     History(history::Flags),
+    /// A run as an HTML page or as JUnit XML
+    #[command(visible_alias = "informe")]
+    Report(report::Flags),
+    /// What was slow and what failed, over many runs
+    #[command(visible_alias = "metricas")]
+    Metrics(metrics::Flags),
     /// Hosts, groups and their variables
     #[command(visible_alias = "inventario")]
     Inventory(inventory::Flags),
@@ -147,6 +155,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
+        Some(Verb::Report(flags)) => report::main(flags),
+        Some(Verb::Metrics(flags)) => metrics::main(flags),
         Some(Verb::Inventory(flags)) => inventory::main(flags),
         Some(Verb::Registry(flags)) => registry::main(flags),
         Some(Verb::Secrets(flags)) => secrets::main(flags),

@@ -1,17 +1,23 @@
 //! What people and programs see of a run: every report is a fold over its events.
 //!
 //! [`journal`] keeps them under `runs/<id>/`, [`progress`] and [`plain`] talk on stderr while the run goes on,
-//! [`json`] prints them as lines, [`summary`] closes with the matrix and the failures. Leaves out: deciding anything.
+//! [`json`] prints them as lines, [`summary`] closes with the matrix and the failures; [`html`] and [`junit`] write them
+//! to files. Leaves out: deciding anything.
 
 use crate::event::Event;
 
+pub mod causes;
+pub mod html;
 pub mod journal;
 pub mod json;
+pub mod junit;
+pub mod metrics;
 pub mod plain;
 pub mod progress;
 pub mod style;
 pub mod summary;
 pub mod tally;
+pub mod timeline;
 
 pub use tally::Tally;
 

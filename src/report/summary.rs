@@ -6,15 +6,14 @@ use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
 use super::Tally;
+use super::causes;
 use super::style::{bold, dim, duration, green, red, status, table, word, yellow};
-use super::tally::{Cell, Trouble, cause_word};
+use super::tally::Cell;
 use crate::event::{Level, Outcome, RunStatus, Status};
-use crate::plan::{Diff, quote};
+use crate::plan::Diff;
 
 /// Above this many cells the matrix shows one sign per service instead of a line.
 const DETAILED: usize = 40;
-/// The last lines of an error that a summary shows; the journal has all.
-const STDERR_LINES: usize = 12;
 
 /// Everything that closes a run, as lines.
 pub fn lines(tally: &Tally) -> Vec<String> {
@@ -119,114 +118,26 @@ fn recap(tally: &Tally) -> Vec<String> {
     table(&rows)
 }
 
-/// Failures with the same cause, task and message are one entry with all its hosts.
+/// Failures with the same cause are one entry with all its hosts.
 fn failures(tally: &Tally) -> Vec<String> {
     if tally.failures.is_empty() {
         return Vec::new();
     }
-    let mut groups: IndexMap<String, Vec<&Trouble>> = IndexMap::new();
-    for trouble in &tally.failures {
-        let message = without_word(trouble.outcome.text("msg"), &trouble.host);
-        let key = format!("{:?}/{}/{message}", trouble.outcome.cause, trouble.task.place);
-        groups.entry(key).or_default().push(trouble);
-    }
-    let hosts = tally.failed_hosts();
-    let causes = if groups.len() == 1 { "one cause".to_owned() } else { format!("{} causes", groups.len()) };
-    let mut lines =
-        vec![String::new(), red(&bold(&format!("{} of {} hosts failed, {}", hosts.len(), tally.hosts.len(), causes)))];
-    for (index, group) in groups.values().enumerate() {
+    let groups = causes::groups(tally);
+    let mut lines = vec![String::new(), red(&bold(&causes::headline(tally, groups.len())))];
+    for (index, group) in groups.iter().enumerate() {
         lines.push(String::new());
-        lines.extend(group_lines(index + 1, group, tally));
+        lines.push(format!("{}. {}: {}", index + 1, bold(group.word), bold(&group.hosts.join(", "))));
+        for (name, text) in &group.fields {
+            let mut rows = text.lines();
+            if let Some(row) = rows.next() {
+                lines.push(format!("   {} {row}", dim(&format!("{name:<8}"))));
+            }
+            lines.extend(rows.map(|row| format!("            {row}")));
+        }
     }
     lines.push(String::new());
     lines
-}
-
-/// The text with a word left out wherever it stands by itself.
-fn without_word(text: &str, word: &str) -> String {
-    text.split_inclusive(|c: char| !c.is_alphanumeric() && c != '-' && c != '.' && c != '_')
-        .filter(|piece| piece.trim_end_matches(|c: char| !c.is_alphanumeric()) != word)
-        .collect()
-}
-
-fn group_lines(number: usize, group: &[&Trouble], tally: &Tally) -> Vec<String> {
-    let Some(first) = group.first() else { return Vec::new() };
-    let outcome = &first.outcome;
-    let hosts: Vec<&str> = group.iter().map(|trouble| trouble.host.as_str()).collect();
-    let mut lines = vec![format!("{number}. {}: {}", bold(cause_word(outcome.cause)), bold(&hosts.join(", ")))];
-    let mut field = |name: &str, text: &str| {
-        let mut rows = text.lines();
-        if let Some(row) = rows.next() {
-            lines.push(format!("   {} {row}", dim(&format!("{name:<8}"))));
-        }
-        lines.extend(rows.map(|row| format!("            {row}")));
-    };
-    let service = first.task.service.as_ref().map(|service| format!(", service {service}")).unwrap_or_default();
-    let item = first.task.item.as_ref().map(|item| format!(" ({item})")).unwrap_or_default();
-    if !first.task.name.is_empty() {
-        field("task", &format!("{}{item}{service}", first.task.name));
-    }
-    field("at", &first.task.place);
-    field("says", outcome.text("msg"));
-    let failed_item = failed_item(outcome);
-    let source = failed_item.as_ref().unwrap_or(&outcome.result);
-    if let Some(message) = failed_item.as_ref().and_then(|item| item.get("msg")).and_then(Value::as_str) {
-        field("item", message);
-    }
-    if let Some(command) = source.get("cmd") {
-        let text = command.as_str().map_or_else(|| command.to_string(), str::to_owned);
-        field("command", &tail(&text, 3));
-    }
-    if let Some(rc) = source.get("rc").and_then(Value::as_i64) {
-        field("rc", &rc.to_string());
-    }
-    for stream in ["stdout", "stderr"] {
-        let text = source.get(stream).and_then(Value::as_str).unwrap_or_default();
-        if !text.trim().is_empty() {
-            field(stream, &tail(text, STDERR_LINES));
-        }
-    }
-    if let Some(hint) = &outcome.hint {
-        field("do", hint);
-    }
-    field("then", &next_command(tally, &hosts));
-    lines
-}
-
-/// The first failed item of a looped task.
-fn failed_item(outcome: &Outcome) -> Option<crate::plan::Object> {
-    let items = outcome.result.get("results")?.as_array()?;
-    let failed = |item: &&Value| item.get("failed").and_then(Value::as_bool) == Some(true);
-    items.iter().find(failed)?.as_object().cloned()
-}
-
-/// The same command again, for these hosts only.
-fn next_command(tally: &Tally, hosts: &[&str]) -> String {
-    let mut words: Vec<String> = vec!["provision".to_owned()];
-    let mut rest = tally.command.iter().skip(1).peekable();
-    while let Some(word) = rest.next() {
-        match word.as_str() {
-            "--all" => {}
-            "--host" | "--limit" | "-l" => {
-                rest.next();
-            }
-            other if other.starts_with("--host=") || other.starts_with("--limit=") => {}
-            other => words.push(quote(other)),
-        }
-    }
-    let flag = if tally.command.get(1).is_some_and(|verb| verb == "run") { "--limit" } else { "--host" };
-    words.extend([flag.to_owned(), quote(&hosts.join(","))]);
-    words.join(" ")
-}
-
-fn tail(text: &str, keep: usize) -> String {
-    let lines: Vec<&str> = text.trim_end().lines().collect();
-    let skipped = lines.len().saturating_sub(keep);
-    let mut shown: Vec<String> = lines.iter().skip(skipped).map(|line| (*line).to_owned()).collect();
-    if skipped > 0 {
-        shown.insert(0, format!("… {skipped} more lines in the journal"));
-    }
-    shown.join("\n")
 }
 
 fn verdict(tally: &Tally) -> String {
@@ -243,17 +154,30 @@ fn verdict(tally: &Tally) -> String {
 
 /// A diff as `diff -u` shows it, three lines of context, coloured.
 pub fn diff_lines(diff: &Diff) -> Vec<String> {
+    let head = |index: usize, line: &str| index < 2 && (line.starts_with("---") || line.starts_with("+++"));
+    let paint = |(index, line): (usize, String)| match line.chars().next() {
+        _ if head(index, &line) => bold(&line),
+        Some('-') => red(&line),
+        Some('+') => green(&line),
+        Some('@') => dim(&line),
+        _ => line,
+    };
+    diff_text(diff).into_iter().enumerate().map(paint).collect()
+}
+
+/// The same without colour.
+pub fn diff_text(diff: &Diff) -> Vec<String> {
     let text = TextDiff::from_lines(&diff.before, &diff.after);
-    let mut lines = vec![bold(&format!("--- {}", diff.before_header)), bold(&format!("+++ {}", diff.after_header))];
+    let mut lines = vec![format!("--- {}", diff.before_header), format!("+++ {}", diff.after_header)];
     for hunk in text.unified_diff().context_radius(3).iter_hunks() {
-        lines.push(dim(&hunk.header().to_string()));
+        lines.push(hunk.header().to_string());
         for change in hunk.iter_changes() {
-            let line = change.value().trim_end_matches('\n');
-            lines.push(match change.tag() {
-                ChangeTag::Delete => red(&format!("-{line}")),
-                ChangeTag::Insert => green(&format!("+{line}")),
-                ChangeTag::Equal => format!(" {line}"),
-            });
+            let sign = match change.tag() {
+                ChangeTag::Delete => '-',
+                ChangeTag::Insert => '+',
+                ChangeTag::Equal => ' ',
+            };
+            lines.push(format!("{sign}{}", change.value().trim_end_matches('\n')));
         }
     }
     lines

@@ -121,3 +121,25 @@ fn a_reader_that_goes_ends_the_program_quietly() {
     let run = project.command(&["--host", "ana", "--yes", "-e", "ansible_port=1"]).stdout(writer).output().unwrap();
     assert_eq!(run.status.code(), Some(1), "{}", String::from_utf8_lossy(&run.stderr));
 }
+
+#[test]
+fn a_run_becomes_a_page_and_a_junit_file() {
+    let project = Project::with_key();
+    let play = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: 'Write <b>', copy: {content: \"uno\\n\", dest: \"{{ playbook_dir }}/out-{{ inventory_hostname }}\"}}\n    - {name: Breaks, command: 'false', when: inventory_hostname == 'beto'}\n";
+    project.file("play.yml", play);
+    let run = project.run(&["run", "play.yml", "-D", "-e", "ansible_connection=local"]);
+    assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+    let path = project.says(&["report", "--junit", "junit.xml", "--html", "page.html"]);
+    assert_eq!(path, "page.html\njunit.xml\n");
+    let page = project.read("page.html");
+    for part in ["<h1>1 of 2 hosts failed</h1>", "task failed: beto", "Write &lt;b&gt;", "class=\"add\">+uno</span>"] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+    assert!(!page.contains("<b>\n") && !page.contains("<script"), "nothing of a task's is markup");
+    assert!(page.find("id=\"host-beto\"") < page.find("id=\"host-ana\""), "failures come first");
+    assert!(project.read("junit.xml").contains("tests=\"4\" failures=\"1\""));
+    let metrics: Value = serde_json::from_str(&project.says(&["metrics", "--json"])).unwrap();
+    assert_eq!((&metrics["runs"], &metrics["tasks"][0]["times"]), (&1.into(), &2.into()), "{metrics}");
+    let wrong = project.run(&["report", "nope"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("there is no run `nope`"), "{}", wrong.stderr);
+}

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds the images that the lab's registry serves under their Docker Hub names, so that a rollout can be tried where
 # nothing can be pulled. Databases, Redis and OpenClaw are the real programs (Debian, npm); Traefik, Frappe, Chatwoot, n8n
-# and Typebot are stand-ins that keep the real interface. Every stand-in says so in its first lines.
+# and Typebot are stand-ins that keep the real interface. Every stand-in says so in its first lines. `n8n-real` is n8n
+# itself; it is large, and built only when named.
 #
 #   tests/images/build.sh [--list] [IMAGE…]     # all that hosts pull, or the named ones; with what they stand on
 #
@@ -25,6 +26,7 @@ frappe   python            frappe/erpnext:v16.32.3
 chatwoot python            chatwoot/chatwoot:v4.17.1
 n8n      node              n8nio/n8n:2.40.7
 openclaw node              openclaw/openclaw:2026.9.6
+n8n-real node              provision-lab-n8n-real:2.40.7
 typebot  python            baptistearno/typebot-builder:3.18.0
 typebot-viewer typebot     baptistearno/typebot-viewer:3.18.0
 docker   $base             provision-lab-docker:trixie

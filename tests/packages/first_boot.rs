@@ -4,6 +4,9 @@
 //! Not here: the jobs of `hub` (hub.rs), a whole rollout (on lab hosts).
 
 use std::collections::BTreeMap;
+use std::path::Path;
+
+use provision::services::{Catalogue, render};
 
 use crate::stage::{Stage, docker, eventually, job, text, try_docker};
 
@@ -243,21 +246,30 @@ fn the_proxy_refuses_what_the_real_one_refuses() {
 }
 
 #[test]
-fn openclaw_is_alive_before_it_is_ready() {
+fn openclaw_is_configured_without_a_download_and_is_alive_before_it_is_ready() {
     let Some(mut stage) = Stage::open(&["openclaw/openclaw:2026.9.6"]) else { return };
-    let command = [
-        "openclaw/openclaw:2026.9.6",
-        "node",
-        "dist/index.js",
-        "gateway",
-        "--allow-unconfigured",
-        "--bind",
-        "lan",
-        "--port",
-        "18789",
+    const KEY: &str = "sk-planted-key-of-the-provider";
+    let home = stage.volume("home");
+    let mount = format!("{home}:/home/node");
+    let env = [
+        ("OPENCLAW_GATEWAY_TOKEN", HEX),
+        ("OPENCLAW_DISABLE_BONJOUR", "1"),
+        ("OPENCLAW_CONFIG_DIR", "/home/node/.openclaw"),
+        ("OPENAI_API_KEY", KEY),
+        ("ANTHROPIC_API_KEY", ""),
+        ("AGENT_ORIGIN", "https://agent.cliente.example"),
     ];
-    let env = [("OPENCLAW_GATEWAY_TOKEN", HEX), ("OPENCLAW_DISABLE_BONJOUR", "1")];
-    let gateway = stage.run("gateway", &env, &["--init"], &command);
+    // the text that the rendered stack gives to the one-shot; no name can be looked up, so nothing can be fetched
+    let catalogue = Catalogue::load(Path::new(env!("CARGO_MANIFEST_DIR")), &[]).unwrap();
+    let stack = render::sample(&catalogue, catalogue.get("agent").unwrap(), "compose").unwrap();
+    let script = stack["services"]["setup"]["command"][2].as_str().unwrap().replace("$$", "$");
+    let offline = ["--init", "-v", &mount, "--dns", "127.0.0.1"];
+    let image = "openclaw/openclaw:2026.9.6";
+    let setup = stage.run("setup", &env, &offline, &[image, "sh", "-c", &script]);
+    assert_eq!(docker(&["wait", &setup]), "0", "{}", text(&try_docker(&["logs", &setup])));
+
+    let gateway = ["node", "dist/index.js", "gateway", "--bind", "lan", "--port", "18789"];
+    let gateway = stage.run("gateway", &env, &offline, &[&[image][..], &gateway].concat());
     // one process that asks both until both are 200, and says whether the first ever was alone (trap 6)
     let ask = "const get = p => fetch('http://127.0.0.1:18789/' + p).then(r => r.ok, () => false);
         let alone = false;
@@ -269,4 +281,9 @@ fn openclaw_is_alive_before_it_is_ready() {
         }";
     let answer = try_docker(&["exec", &gateway, "timeout", "150", "node", "--input-type=module", "-e", ask]);
     assert_eq!(text(&answer), "alive first\n");
+    let choice = "node -p 'const c = require(\"/home/node/.openclaw/openclaw.json\"); \
+        [c.agents.defaults.model.primary.split(\"/\")[0], c.models.providers.openai.agentRuntime.id, c.gateway.bind].join()'";
+    assert_eq!(docker(&["exec", &gateway, "sh", "-c", choice]), "openai,openclaw,lan");
+    let written = format!("grep -rlF -e {KEY} -e {HEX} /home/node; true");
+    assert_eq!(docker(&["exec", &gateway, "sh", "-c", &written]), "", "configured by reference, never written down");
 }
