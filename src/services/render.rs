@@ -58,7 +58,12 @@ pub fn deploy_vars(package: &Package, instance: &Instance, host: &HostPlace, ver
 }
 
 /// The stack as it would be for an imagined host on which every setting has a made-up value; for lint.
-pub fn sample(catalogue: &Catalogue, package: &Package, instance: &Instance, runtime: &str) -> Result<Value> {
+pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result<Value> {
+    sample_of(catalogue, package, &Instance::plain(&package.id), runtime)
+}
+
+/// The same for an instance with a suffix.
+pub(super) fn sample_of(catalogue: &Catalogue, package: &Package, instance: &Instance, runtime: &str) -> Result<Value> {
     let host =
         HostPlace { host: "sample".to_owned(), runtime: runtime.to_owned(), deploy_root: "/opt/sample".to_owned() };
     let mut vars = deploy_vars(package, instance, &host, &package.manifest.version);
