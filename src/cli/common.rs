@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use clap::Args;
 use serde_json::Value;
@@ -172,6 +172,14 @@ pub fn confirm(question: &str) -> Result<bool> {
     Ok(["s", "si", "sí", "y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
+/// The command that the menu runs in this process instead of the one that the process was started with.
+static SPOKEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// From now on the journal shows this as the command line.
+pub fn speak_as(words: &[String]) {
+    *SPOKEN.lock().unwrap_or_else(PoisonError::into_inner) = words.to_vec();
+}
+
 /// The command line for the journal: values of `-e` that look secret are left out.
 pub fn command_line() -> Vec<String> {
     let secret: HashSet<&str> = ["password", "passwd", "secret", "token", "key"].into();
@@ -179,7 +187,10 @@ pub fn command_line() -> Vec<String> {
         let name = word.split_once('=').map(|(name, _)| name.to_lowercase()).unwrap_or_default();
         secret.iter().any(|part| name.contains(part))
     };
-    std::env::args()
+    let spoken = SPOKEN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let words = if spoken.is_empty() { std::env::args().collect() } else { spoken };
+    words
+        .into_iter()
         .enumerate()
         .map(|(index, word)| match word.split_once('=') {
             _ if index == 0 => "provision".to_owned(),

@@ -16,12 +16,14 @@ mod explain;
 mod history;
 mod inventory;
 mod lab;
+mod menu;
 mod metrics;
 mod registry;
 mod report;
 mod restart;
 mod rollout;
 mod run;
+mod screen;
 mod secrets;
 mod slice;
 mod status;
@@ -32,6 +34,7 @@ pub const USAGE: u8 = 2;
 
 const EXAMPLES: &str = "\
 Examples:
+  provision                                         choose from the menu (on a terminal)
   provision --host clienteA --services hub,chat     roll two services out to one client
   provision --all                                   bring every client to what it declares
   provision --host clienteA --check --diff          say what would change, touch nothing
@@ -58,6 +61,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Choose clients, services and what to do with them
+    #[command(visible_alias = "menú")]
+    Menu(menu::Flags),
     /// Run a playbook
     Run(run::Flags),
     /// Start services as they are declared, and wait until they are healthy
@@ -119,13 +125,15 @@ pub fn main() -> ExitCode {
     end_quietly_when_nobody_reads();
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     start_logging();
-    match dispatch(cli) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("{} {}", style::red("error:"), common::redactor().text(&error.to_string()));
-            ExitCode::from(USAGE)
-        }
-    }
+    ExitCode::from(ended(dispatch(cli)))
+}
+
+/// The exit code; an error is said.
+fn ended(result: Result<u8>) -> u8 {
+    result.unwrap_or_else(|error| {
+        eprintln!("{} {}", style::red("error:"), common::redactor().text(&error.to_string()));
+        USAGE
+    })
 }
 
 /// `provision explain … | head` has shown all that was wanted when `head` goes. Verbs that change something do not get
@@ -143,11 +151,15 @@ fn end_quietly_when_nobody_reads() {
 
 fn dispatch(cli: Cli) -> Result<u8> {
     match cli.verb {
+        None if cli.rollout.is_empty() && screen::is_possible() => {
+            menu::main(menu::Flags { fleet: cli.rollout.fleet() })
+        }
         None if cli.rollout.is_empty() => {
             command().print_help().map_err(|error| crate::error::Error::new(error.to_string()))?;
             Ok(0)
         }
         None => block_on(rollout::main(cli.rollout)),
+        Some(Verb::Menu(flags)) => menu::main(flags),
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
         Some(Verb::Up(flags)) => block_on(up::main(flags)),
         Some(Verb::Down(flags)) => block_on(down::main(flags)),
@@ -168,15 +180,15 @@ fn dispatch(cli: Cli) -> Result<u8> {
     }
 }
 
-fn block_on(future: impl Future<Output = Result<u8>>) -> Result<u8> {
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| crate::error::Error::new(format!("cannot start: {error}")))?;
-    let code = runtime.block_on(future);
+    let result = runtime.block_on(future);
     // a blocking URL check may still be waiting for its answer
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
-    code
+    result
 }
 
 /// `RUST_LOG` switches the program's own diagnostics on; they go to stderr, through the redactor of the run.

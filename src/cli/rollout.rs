@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::common::FleetFlags;
 use super::slice::{Book, Dependencies, SliceFlags};
 use crate::error::Result;
 use crate::plan::Object;
@@ -22,6 +23,11 @@ impl Flags {
     /// Nothing was asked for.
     pub fn is_empty(&self) -> bool {
         self.slice.host.is_none() && !self.slice.all && self.slice.services.is_none()
+    }
+
+    /// Where the fleet is described.
+    pub fn fleet(self) -> FleetFlags {
+        self.slice.fleet
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::Value;
 
 use super::common::{Fleet, FleetFlags, confirm};
 use super::execute::{RunFlags, execute, readers_are_known};
@@ -10,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::plan::Object;
 use crate::playbook::{self, ActionKind, Around, Control, Item, Play, Task};
 use crate::report::style;
-use crate::services::{Rollout, Selection};
+use crate::services::{Mode, Rollout, Selection};
 use crate::shipped;
 
 /// Which clients and which of their services.
@@ -25,6 +26,10 @@ pub struct SliceFlags {
     /// Services; without it each client's declared ones
     #[arg(short, long, value_name = "LIST", value_delimiter = ',')]
     pub services: Option<Vec<String>>,
+    /// Run the services as their packages describe it for this mode: debug, produccion [default: the client's
+    /// variable `mode`; else debug on this machine, produccion elsewhere]
+    #[arg(long, value_name = "MODE", visible_alias = "modo", value_parser = Mode::ALL.map(Mode::word))]
+    pub mode: Option<String>,
     /// Do not ask before touching anything
     #[arg(short, long)]
     pub yes: bool,
@@ -44,7 +49,9 @@ pub enum Dependencies {
 impl SliceFlags {
     /// The fleet and the hosts of the slice. One that would be every host has to be asked for by name or with --all.
     pub fn load(&self) -> Result<(Fleet, Vec<String>)> {
-        let fleet = self.fleet.load()?;
+        let mut fleet = self.fleet.load()?;
+        let mode = self.mode.iter().map(|mode| ("mode".to_owned(), Value::from(mode.as_str())));
+        fleet.extra_vars.extend(mode);
         let every = fleet.inventory.hosts().count();
         let hosts = match (&self.host, self.all) {
             (Some(pattern), _) => fleet.select(pattern)?,

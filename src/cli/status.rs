@@ -50,29 +50,24 @@ struct Seen {
 pub async fn main(flags: Flags) -> Result<u8> {
     let fleet = flags.fleet.load()?;
     let hosts = fleet.select(&flags.host)?;
-    let answers = ask(&fleet, &hosts).await?;
+    let answers = look(&fleet, &hosts, CancellationToken::new()).await?;
     let mut rows =
         vec![["CLIENT", "SERVICE", "DECLARED", "INSTALLED", "STATE", "DRIFT", "URL"].map(str::to_owned).to_vec()];
     let mut code = 0;
-    for host in &hosts {
-        let seen = match answers.get(host) {
-            Some(Ok(output)) => parse(output),
-            Some(Err(trouble)) => {
+    for (host, answer) in &answers {
+        match answer {
+            Ok(services) => {
+                for row in services {
+                    if flags.json {
+                        println!("{}", row.json(host));
+                    } else {
+                        rows.push(row.cells(host));
+                    }
+                }
+            }
+            Err(trouble) => {
                 code = 1;
                 report_trouble(&flags, &mut rows, host, trouble);
-                continue;
-            }
-            None => {
-                code = 1;
-                report_trouble(&flags, &mut rows, host, "no answer");
-                continue;
-            }
-        };
-        for row in host_rows(&fleet, host, &seen)? {
-            if flags.json {
-                println!("{}", row.json(host));
-            } else {
-                rows.push(row.cells(host));
             }
         }
     }
@@ -82,6 +77,25 @@ pub async fn main(flags: Flags) -> Result<u8> {
         }
     }
     Ok(code)
+}
+
+/// What each host has of what it should have, or why that is not known.
+pub(super) async fn look(
+    fleet: &Fleet,
+    hosts: &[String],
+    cancel: CancellationToken,
+) -> Result<IndexMap<String, std::result::Result<Vec<Row>, String>>> {
+    let mut answers = ask(fleet, hosts, cancel).await?;
+    let mut found = IndexMap::new();
+    for host in hosts {
+        let rows = match answers.shift_remove(host) {
+            Some(Ok(output)) => Ok(host_rows(fleet, host, &parse(&output))?),
+            Some(Err(trouble)) => Err(trouble),
+            None => Err("no answer".to_owned()),
+        };
+        found.insert(host.clone(), rows);
+    }
+    Ok(found)
 }
 
 fn report_trouble(flags: &Flags, rows: &mut Vec<Vec<String>>, host: &str, trouble: &str) {
@@ -102,13 +116,17 @@ fn colour(line: String) -> String {
     paint(line, "settings", yellow)
 }
 
-struct Row {
-    service: String,
-    declared: Option<String>,
-    installed: Option<String>,
-    state: String,
-    drift: &'static str,
-    url: String,
+/// One service of a host.
+pub(super) struct Row {
+    pub service: String,
+    /// The version that the inventory asks for.
+    pub declared: Option<String>,
+    pub installed: Option<String>,
+    /// `healthy 7/7`, or what is wrong.
+    pub state: String,
+    /// See the help text.
+    pub drift: &'static str,
+    pub url: String,
 }
 
 impl Row {
@@ -234,7 +252,11 @@ fn parse(output: &str) -> Seen {
 }
 
 /// Each host's output, or why there is none.
-async fn ask(fleet: &Fleet, hosts: &[String]) -> Result<IndexMap<String, std::result::Result<String, String>>> {
+async fn ask(
+    fleet: &Fleet,
+    hosts: &[String],
+    cancel: CancellationToken,
+) -> Result<IndexMap<String, std::result::Result<String, String>>> {
     let path = shipped::locate(Path::new("."), "playbooks/status.yml")
         .ok_or_else(|| Error::new("the playbook playbooks/status.yml is missing"))?;
     let job = Job {
@@ -261,7 +283,7 @@ async fn ask(fleet: &Fleet, hosts: &[String]) -> Result<IndexMap<String, std::re
             answers.insert(host, answer(&outcome));
         }
     };
-    drive(job, CancellationToken::new(), hear).await?;
+    drive(job, cancel, hear).await?;
     Ok(answers)
 }
 

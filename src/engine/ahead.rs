@@ -15,36 +15,54 @@ use crate::vars::Scope;
 const MOST: usize = 200;
 /// More items of one loop than this are not looked at.
 const ITEMS: usize = 64;
+/// More tasks than this are not looked at behind a change.
+const LOOKS: usize = 32;
+
+/// What the foreseen questions travel behind, and about how many tasks or items they may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Behind {
+    /// A question: nothing has changed lately, so the answers will probably be used. Items are not counted.
+    Question(usize),
+    /// A change. The next task will probably change something too, so what comes later is only glanced at.
+    Change(usize),
+}
 
 impl Walk {
-    /// Questions of the current task's later items, and of up to `window` tasks after it, to the same host and user.
-    pub fn foresee(&self, current: &Arc<Task>, route: &Route, later: &[Scope], window: usize) -> Vec<Query> {
-        let mut queries = Vec::new();
+    /// Questions of the current task's later items, and of tasks after it, to the same host and user.
+    pub fn foresee(&self, current: &Arc<Task>, route: &Route, later: &[Scope], behind: Behind) -> Vec<Query> {
+        let mut found = Foreseen { behind, queries: Vec::new(), looks: 0, asking: 0 };
         for scope in later.iter().take(ITEMS) {
-            queries.extend(self.questions(current, scope, route).unwrap_or_default());
-        }
-        for task in self.coming().into_iter().take(window) {
-            if queries.len() >= MOST {
+            if !found.wants_items() {
                 break;
             }
+            found.add(self.questions(current, scope, route));
+        }
+        for task in self.coming() {
+            if !found.wants_tasks() {
+                break;
+            }
+            found.looks += 1;
             if !self.selected(&task) || lookups(&task) {
                 continue;
             }
             let scope = self.scope(&task);
             match self.loop_items(&task, &scope) {
-                Ok(None) => queries.extend(self.questions(&task, &scope, route).unwrap_or_default()),
+                Ok(None) => found.add(self.questions(&task, &scope, route)),
                 Ok(Some(items)) => {
                     for index in 0..items.len().min(ITEMS) {
+                        if !found.wants_items() {
+                            break;
+                        }
                         let scope = self.item_scope(&task, &scope, &items, index);
-                        queries.extend(self.questions(&task, &scope, route).unwrap_or_default());
+                        found.add(self.questions(&task, &scope, route));
                     }
                 }
                 // it speaks of something that a task before it will bring
                 Err(_) => {}
             }
         }
-        queries.truncate(MOST);
-        queries
+        found.queries.truncate(MOST);
+        found.queries
     }
 
     fn questions(&self, task: &Task, scope: &Scope, route: &Route) -> Option<Vec<Query>> {
@@ -66,12 +84,54 @@ impl Walk {
     /// The tasks after the current one, up to something that cannot be foreseen.
     fn coming(&self) -> Vec<Arc<Task>> {
         let mut tasks = Vec::new();
-        for (items, next) in self.frames.iter().rev() {
+        for (depth, (items, next)) in self.frames.iter().enumerate().rev() {
+            if depth + 1 == self.sections_left {
+                tasks.extend(self.notified.iter().filter_map(|index| self.batch.handler(*index)));
+            }
             if !flatten(&items[*next..], &mut tasks) {
-                break;
+                return tasks;
             }
         }
+        if self.sections_left == 0 {
+            tasks.extend(self.notified.iter().filter_map(|index| self.batch.handler(*index)));
+        }
         tasks
+    }
+}
+
+struct Foreseen {
+    behind: Behind,
+    queries: Vec<Query>,
+    /// Tasks that were looked at.
+    looks: usize,
+    /// Tasks and items that had questions.
+    asking: usize,
+}
+
+impl Foreseen {
+    fn add(&mut self, queries: Option<Vec<Query>>) {
+        let Some(queries) = queries.filter(|queries| !queries.is_empty()) else { return };
+        self.asking += 1;
+        // scripts cost the host something; behind a change only the next task's are sure to be worth it
+        let script = queries.iter().any(|query| matches!(query, Query::Run(_)));
+        if !(script && self.asking > 1 && matches!(self.behind, Behind::Change(_))) {
+            self.queries.extend(queries);
+        }
+    }
+
+    fn wants_tasks(&self) -> bool {
+        let enough = match self.behind {
+            Behind::Question(most) => self.looks >= most,
+            Behind::Change(most) => self.asking >= most || self.looks >= LOOKS,
+        };
+        !enough && self.queries.len() < MOST
+    }
+
+    fn wants_items(&self) -> bool {
+        match self.behind {
+            Behind::Question(_) => true,
+            Behind::Change(most) => self.asking < most,
+        }
     }
 }
 

@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use crate::plan::{Operation, Part, Script};
+use crate::plan::{Failure, Operation, Part, Script};
 
 /// The exit code that means "somebody else holds it".
-pub(super) const HELD: i32 = 75;
+const HELD: i32 = 75;
 
 /// How often to look whether a dead run's last command has ended, and for how long: a package manager may be at work.
 pub(super) const PAUSE: Duration = Duration::from_secs(2);
@@ -29,10 +29,14 @@ f=$d/provision.lock
 lane=$$
 boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo none)
 note() {
-    ( umask 022; printf 'owner=%s\nprocess=%s\nrun=%s\nsince=%s\nboot=%s\n' "$PROVISION_OWNER" "$PROVISION_PROCESS" "$PROVISION_RUN" "$PROVISION_SINCE" "$boot" >"$f.by.$PROVISION_RUN" ) 2>/dev/null
+    ( umask 022; printf 'owner=%s\nprocess=%s\nrun=%s\nsince=%s\nboot=%s\nlane=%s\n' "$PROVISION_OWNER" "$PROVISION_PROCESS" "$PROVISION_RUN" "$PROVISION_SINCE" "$boot" "$lane" >"$f.by.$PROVISION_RUN" ) 2>/dev/null
     ( rm -f "$f.by"; ln -s "provision.lock.by.$PROVISION_RUN" "$f.by" ) 2>/dev/null
 }
-mine() { [ -e "$f.by.$PROVISION_RUN" ] && grep -q "^run=$PROVISION_RUN\$" "$f.by" 2>/dev/null; }
+mine() {
+    [ -e "$f.by.$PROVISION_RUN" ] && grep -q "^run=$PROVISION_RUN\$" "$f.by" 2>/dev/null || return 1
+    theirs=$(sed -n 's/^lane=//p' "$f.by.$PROVISION_RUN" 2>/dev/null)
+    [ -n "$theirs" ] && kill -0 "$theirs" 2>/dev/null
+}
 told() { cat "$f.by" 2>/dev/null; exit 75; }
 watch='while kill -0 "$1" 2>/dev/null && [ -e "$2.by.$3" ]; do sleep 1 9<&-; done; rm -f "$2.by.$3"; [ -e "$2.by" ] || rm -f "$2.by"; [ -e "$2.d/$3" ] && rm -rf "$2.d"; exit 0'
 detach=
@@ -95,13 +99,13 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Exits [`HELD`] with the holder's note on stdout if another run has it.
+    /// Fails with [`HELD`] and the holder's note on stdout if another run has it, so that what follows is not begun.
     pub fn take(&self) -> Operation {
-        Operation::Run { script: self.script(TAKE), accept: vec![0, HELD] }
+        Operation::run(self.script(TAKE).title("lock the host for this run"))
     }
 
     pub fn release(&self) -> Operation {
-        Operation::run(self.script(RELEASE))
+        Operation::run(self.script(RELEASE).title("unlock the host"))
     }
 
     fn script(&self, body: &'static str) -> Script {
@@ -114,6 +118,16 @@ impl Claim {
             .env("PROVISION_SINCE", Part::Quoted(self.since.clone()))
             .timeout(Duration::from_secs(20))
     }
+}
+
+/// Whether [`Claim::take`] failed because somebody has the lock.
+pub(super) fn is_held(failure: &Failure) -> bool {
+    failure.values.get("rc").and_then(serde_json::Value::as_i64) == Some(i64::from(HELD))
+}
+
+/// The holder's note in such a failure.
+pub(super) fn note_of(failure: &Failure) -> String {
+    failure.values.get("stdout").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn field<'n>(note: &'n str, key: &str) -> Option<&'n str> {

@@ -370,7 +370,10 @@ async fn finish(run: &Arc<Run>, taking_part: Vec<String>, begin: Instant) -> Sum
     let mut round_trips = IndexMap::new();
     let closing = run.hosts.values().map(|host| async move {
         let trips = host.wire.round_trips().await;
-        host.wire.reset().await;
+        match run.cancel.is_cancelled() {
+            true => host.wire.leave().await,
+            false => host.wire.reset().await,
+        }
         (host.name.clone(), trips)
     });
     for (name, trips) in futures::future::join_all(closing).await {

@@ -14,9 +14,9 @@ pub(super) trait Reach {
     async fn ask(&self, queries: &[Query]) -> Result<Vec<Answer>, Trouble>;
     /// Never answered from what was asked ahead of time.
     async fn ask_anew(&self, queries: &[Query]) -> Result<Vec<Answer>, Trouble>;
-    /// Before the first change: nobody else may work on this host. `true`: somebody did until now.
-    async fn claim(&self) -> Result<bool, ActError>;
-    async fn act(&self, operations: &[Operation]) -> Result<Vec<Output>, ActError>;
+    /// Changes the host, on which nobody else may work meanwhile; `None`, and nothing done, if somebody did until now.
+    /// What `again` asks afterwards is likely to be asked next.
+    async fn act(&self, operations: &[Operation], again: &[Query]) -> Result<Option<Vec<Output>>, ActError>;
     /// Sleeps, saying why; `false` if nothing would come of it, since changes are only imagined.
     async fn wait(&self, after: Duration, status: &str) -> Result<bool, Trouble>;
     /// Check mode: the change is imagined instead of made.
@@ -57,20 +57,21 @@ pub(super) async fn settle(module: &dyn Module, host: &impl Reach) -> Result<Set
                 more.clear();
             }
             Plan::Change(change) => {
-                if !host.check() && !change.operations.is_empty() && host.claim().await? {
+                if host.check() {
+                    host.imagine(&change);
+                    settled.changed = true;
+                    settled.diff.extend(change.diff);
+                    return Ok(settled.end(change.forecast));
+                }
+                let again = if change.then == Then::Replan { module.probe() } else { Vec::new() };
+                let Some(outputs) = host.act(&change.operations, &again).await? else {
                     // planned upon what was so before
                     answers = host.ask_anew(&module.probe()).await?;
                     more.clear();
                     continue;
-                }
+                };
                 settled.changed = true;
-                if host.check() {
-                    host.imagine(&change);
-                    settled.diff.extend(change.diff);
-                    return Ok(settled.end(change.forecast));
-                }
                 settled.diff.extend(change.diff);
-                let outputs = host.act(&change.operations).await?;
                 changes += 1;
                 match change.then {
                     Then::Finish => return Ok(settled.end(module.finish(&outputs)?.over(change.forecast))),

@@ -30,6 +30,8 @@ pub(super) struct Walk {
     pub position: Position,
     /// The lists being walked, outermost first, with the index of the next item: what comes is foreseen from here.
     pub frames: Vec<(Arc<[Item]>, usize)>,
+    /// How many of the frames are later sections of the play: what was notified runs before them.
+    pub sections_left: usize,
     /// Indices into the batch's handlers.
     pub notified: BTreeSet<usize>,
     /// How many blocks with a rescue are around the current task.
@@ -80,6 +82,7 @@ impl Walk {
             inner: Vec::new(),
             position: Position::new(),
             frames: Vec::new(),
+            sections_left: 0,
             notified: BTreeSet::new(),
             rescuable: 0,
             service: None,
@@ -123,6 +126,7 @@ impl Walk {
         let lists: Vec<Arc<[Item]>> = sections.into_iter().map(Arc::from).collect();
         for (index, list) in lists.iter().enumerate() {
             self.frames = lists[index + 1..].iter().rev().map(|list| (list.clone(), 0)).collect();
+            self.sections_left = self.frames.len();
             self.position = vec![2 * index as u32];
             let flow = self.items(list.clone()).await;
             if !matches!(flow, Flow::Next) {
@@ -203,7 +207,10 @@ impl Walk {
             while let Some(index) = pending.pop_first() {
                 let Some(handler) = self.batch.handler(index) else { continue };
                 self.position.extend([round, index as u32]);
+                let rest = pending.iter().filter_map(|index| self.batch.handler(*index)).map(Item::Task);
+                self.frames.push((rest.collect(), 0));
                 let flow = self.handler(&handler).await;
+                self.frames.pop();
                 self.position.truncate(self.position.len() - 2);
                 if !matches!(flow, Flow::Next) {
                     return flow;

@@ -2,12 +2,13 @@
 //! first change.
 //!
 //! An answer that was fetched ahead of time is used only if the same question is asked and nothing was done on the
-//! host in between: every operation bumps the epoch by emptying the store. So the store changes the clock and nothing
-//! else.
+//! host in between: every operation bumps the epoch by emptying the store. Operations carry questions behind them in
+//! the same request; those are asked after the deed, so they belong to the new epoch. So the store changes the clock
+//! and nothing else.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::emit::Emitter;
 use super::lock::{self, Claim};
 use crate::event::{Cause, Kind};
-use crate::lane::{ActError, Become, Connection, Connections, Hello, Target, Trouble};
+use crate::lane::{ActError, Acted, Become, Connection, Connections, Hello, Target, Trouble};
 use crate::plan::{Answer, Operation, Output, Query};
 
 /// After Ctrl-C, what runs on a host has this long to come to its end.
@@ -43,12 +44,23 @@ struct Link {
 struct Ahead {
     epoch: u64,
     answers: Vec<(Option<Become>, Query, Answer)>,
+    /// A question that was asked ahead hung, or broke the lane: no more of that, since it takes time at every turn.
+    spoilt: bool,
 }
 
 struct Holding {
     link: Arc<Link>,
     who: Option<Become>,
     claim: Claim,
+    /// The process on the host with which the lock ends.
+    lane: Option<u32>,
+}
+
+/// How a change went that nothing went wrong with.
+pub(super) enum Turn {
+    Done(Vec<Output>),
+    /// Nothing was done: another run has the host, and left this note.
+    Held(String),
 }
 
 /// One task's way to a host: which connection, as whom.
@@ -129,6 +141,19 @@ impl Wire {
         }
     }
 
+    /// The same for good, after Ctrl-C: what still runs on the host is left alone, and the lock with it.
+    pub async fn leave(&self) {
+        {
+            let mut locked = self.locked.lock().await;
+            if let Some(holding) = &*locked
+                && !holding.stands().await
+            {
+                *locked = None;
+            }
+        }
+        self.reset().await;
+    }
+
     async fn release(&self) {
         if let Some(holding) = self.locked.lock().await.take() {
             let release = [holding.claim.release()];
@@ -141,19 +166,46 @@ impl Wire {
         }
     }
 
-    /// How many tasks to ask about ahead of time now, and at most.
+    /// How many tasks to ask about ahead of time now, and at most. Twice as many the next time.
     fn widen(&self, limit: usize) -> usize {
         let now = self.window.load(Ordering::SeqCst).min(limit);
         self.window.store((now * 2).clamp(1, limit.max(1)), Ordering::SeqCst);
         now
     }
+
+    /// The same behind a change, of which more are likely to come: half as many the next time.
+    fn narrow(&self, limit: usize) -> usize {
+        let now = self.window.load(Ordering::SeqCst).min(limit);
+        self.window.store((now / 2).max(2), Ordering::SeqCst);
+        now
+    }
 }
 
 impl Link {
-    fn forget(&self) {
-        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+    /// → the new epoch
+    fn forget(&self) -> u64 {
+        let mut ahead = self.ahead();
         ahead.epoch += 1;
         ahead.answers.clear();
+        ahead.epoch
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Ahead> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ahead {
+    /// Takes in answers, unless something was done since they were asked.
+    fn keep(&mut self, epoch: u64, who: &Option<Become>, queries: Vec<Query>, answers: Option<Vec<Answer>>) {
+        let Some(answers) = answers else {
+            self.spoilt = true;
+            return;
+        };
+        if self.epoch == epoch {
+            let pairs = queries.into_iter().zip(answers);
+            self.answers.extend(pairs.map(|(query, answer)| (who.clone(), query, answer)));
+        }
     }
 }
 
@@ -171,18 +223,12 @@ impl Way<'_> {
         if let Some(answers) = self.stored(queries) {
             return Ok(answers);
         }
-        let window = if limit == 0 { 0 } else { self.wire.widen(limit) };
+        let window = if limit == 0 || self.link.ahead().spoilt { 0 } else { self.wire.widen(limit) };
         let foreseen = if window == 0 { Vec::new() } else { more(window) };
-        let epoch = self.link.ahead.lock().unwrap_or_else(PoisonError::into_inner).epoch;
-        let mut all = queries.to_vec();
-        all.extend(foreseen.iter().cloned());
-        let mut answers = self.turn(self.link.connection.ask(self.who.as_ref(), &all)).await?;
-        let extra = answers.split_off(queries.len().min(answers.len()));
-        let mut ahead = self.link.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        if ahead.epoch == epoch {
-            let who = &self.who;
-            ahead.answers.extend(foreseen.into_iter().zip(extra).map(|(query, answer)| (who.clone(), query, answer)));
-        }
+        let epoch = self.link.ahead().epoch;
+        let asked = self.link.connection.ask_ahead(self.who.as_ref(), queries, &foreseen);
+        let (answers, further) = self.turn(asked).await?;
+        self.link.ahead().keep(epoch, &self.who, foreseen, further);
         Ok(answers)
     }
 
@@ -196,7 +242,7 @@ impl Way<'_> {
     }
 
     fn stored(&self, queries: &[Query]) -> Option<Vec<Answer>> {
-        let mut ahead = self.link.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ahead = self.link.ahead();
         let mut taken: Vec<usize> = Vec::new();
         for query in queries {
             let found =
@@ -216,28 +262,95 @@ impl Way<'_> {
 
     /// Locks the host for this run, once. Gives back the note of whoever holds it instead.
     pub async fn claim(&self, claim: &Claim) -> Result<Option<String>, ActError> {
-        let mut locked = self.wire.locked.lock().await;
-        if locked.is_some() {
-            return Ok(None);
+        match self.act(claim, &[], &[], 0, |_| Vec::new()).await? {
+            Turn::Done(_) => Ok(None),
+            Turn::Held(note) => Ok(Some(note)),
         }
-        let taken = self.turn(self.link.connection.act(self.who.as_ref(), &[claim.take()])).await?;
-        if let Some(output) = taken.first().filter(|output| output.rc == lock::HELD) {
-            return Ok(Some(output.stdout_text()));
-        }
-        *locked = Some(Holding { link: self.link.clone(), who: self.who.clone(), claim: claim.clone() });
-        Ok(None)
     }
 
-    /// Changes the host, which was claimed before.
-    pub async fn act(&self, operations: &[Operation]) -> Result<Vec<Output>, ActError> {
-        if operations.is_empty() {
-            return Ok(Vec::new());
+    /// Changes the host, which the first change's request locks for this run. What will be asked next, by `again` and
+    /// by what `more` foresees, is asked behind the operations.
+    pub async fn act(
+        &self,
+        claim: &Claim,
+        operations: &[Operation],
+        again: &[Query],
+        limit: usize,
+        more: impl FnOnce(usize) -> Vec<Query>,
+    ) -> Result<Turn, ActError> {
+        let mut locked = self.wire.locked.lock().await;
+        if let Some(holding) = &*locked
+            && !holding.stands().await
+        {
+            *locked = None;
         }
-        self.link.forget();
-        self.wire.window.store(1, Ordering::SeqCst);
-        let outcome = self.turn(self.link.connection.act(self.who.as_ref(), operations)).await;
-        self.link.forget();
-        outcome
+        // while the lock is not ours, nobody else changes anything for this run either
+        let taking = Some(locked).filter(|locked| locked.is_none());
+        let mut queries = Vec::new();
+        // these two end without a request that questions could be part of
+        let silent = matches!(operations.last(), Some(Operation::Fetch { .. } | Operation::Reconnect));
+        if limit > 0 && !silent && !self.link.ahead().spoilt {
+            queries.extend_from_slice(again);
+            queries.extend(more(self.wire.narrow(limit)));
+        }
+        let epoch = self.link.forget();
+        let outcome = match taking {
+            None => self.carried(operations, &queries).await,
+            Some(mut locked) => {
+                let link = self.link.clone();
+                let lane = link.connection.lane_process(self.who.as_ref()).await;
+                let with_lock: Vec<Operation> =
+                    std::iter::once(claim.take()).chain(operations.iter().cloned()).collect();
+                match self.carried(&with_lock, &queries).await {
+                    Err(ActError::Failed { index: 0, failure, .. }) if lock::is_held(&failure) => {
+                        self.link.forget();
+                        return Ok(Turn::Held(lock::note_of(&failure)));
+                    }
+                    // without the lock nothing was done
+                    outcome @ Err(ActError::Failed { index: 0, .. } | ActError::Trouble(_)) => outcome,
+                    outcome => {
+                        *locked = Some(Holding { link, who: self.who.clone(), claim: claim.clone(), lane });
+                        without_first(outcome)
+                    }
+                }
+            }
+        };
+        let mut ahead = self.link.ahead();
+        let undisturbed = ahead.epoch == epoch;
+        ahead.epoch += 1;
+        ahead.answers.clear();
+        let acted = outcome?;
+        if undisturbed && !queries.is_empty() {
+            let epoch = ahead.epoch;
+            ahead.keep(epoch, &self.who, queries, acted.answers);
+        }
+        Ok(Turn::Done(acted.outputs))
+    }
+
+    async fn carried(&self, operations: &[Operation], queries: &[Query]) -> Result<Acted, ActError> {
+        self.turn(self.link.connection.act_then_ask(self.who.as_ref(), operations, queries)).await
+    }
+}
+
+impl Holding {
+    /// The lock ends with the lane; one that had to be given up took it along.
+    async fn stands(&self) -> bool {
+        self.link.connection.lane_process(self.who.as_ref()).await == self.lane
+    }
+}
+
+/// What is told of operations without the first of them.
+fn without_first(outcome: Result<Acted, ActError>) -> Result<Acted, ActError> {
+    match outcome {
+        Ok(mut acted) => {
+            acted.outputs.drain(..1.min(acted.outputs.len()));
+            Ok(acted)
+        }
+        Err(ActError::Failed { index, failure, cause, mut done }) => {
+            done.drain(..1.min(done.len()));
+            Err(ActError::Failed { index: index.saturating_sub(1), failure, cause, done })
+        }
+        Err(trouble) => Err(trouble),
     }
 }
 
@@ -258,7 +371,10 @@ async fn bounded<T, E: From<Trouble>>(
     tokio::select! {
         done = work => done,
         () = async { cancel.cancelled().await; tokio::time::sleep(GRACE).await } => {
-            Err(Trouble::new(Cause::Interrupted, "interrupted while the host was still at work").into())
+            let msg = format!("interrupted, and after {} s the host may still be busy with this task", GRACE.as_secs());
+            Err(Trouble::new(Cause::Interrupted, msg)
+                .hint("it is left to come to its end there; the next run waits for that, looks again and goes on")
+                .into())
         }
     }
 }

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::ahead::Behind;
 use super::done::Done;
 use super::host::Host;
 use super::local::TaskFiles;
-use super::lock;
+use super::lock::{self, Claim};
 use super::settle::{Reach, settle};
 use super::task::number;
 use super::walk::Walk;
-use super::wire::Way;
+use super::wire::{Turn, Way};
 use crate::event::{Cause, Kind, TaskRef};
 use crate::inventory::connection::{BecomeMethod as SettingsBecome, Method as SettingsMethod, Settings};
 use crate::lane::{ActError, Become, BecomeMethod, Method, Target, Trouble};
@@ -315,6 +316,30 @@ impl Walk {
     }
 }
 
+impl TaskLane<'_> {
+    /// Until the lock is ours, if whoever has it is the last command of a run that was killed.
+    async fn outwait(&self, claim: &Claim, note: String) -> Result<(), ActError> {
+        let mut held = Some(note);
+        let mut waited = Duration::ZERO;
+        while let Some(note) = held {
+            if waited >= lock::PATIENCE || !lock::left_by_a_dead_run(&note, claim) {
+                let trouble = Trouble::new(Cause::Locked, lock::held_by(&self.route.host.name, &note));
+                return Err(trouble.hint("wait until it has ended, then run the same command again").into());
+            }
+            self.wait(lock::PAUSE, "a run that was killed left something running here; waiting for its end").await?;
+            waited += lock::PAUSE;
+            held = self.way.claim(claim).await?;
+        }
+        self.way.wire.forget().await;
+        Ok(())
+    }
+
+    /// A task with a time limit does not spend it on the questions of others.
+    fn window(&self) -> usize {
+        if self.around.timeout.is_some() { 0 } else { self.walk.run.window }
+    }
+}
+
 /// The lane of one task on one host.
 struct TaskLane<'t> {
     walk: &'t Walk,
@@ -330,8 +355,8 @@ struct TaskLane<'t> {
 impl Reach for TaskLane<'_> {
     async fn ask(&self, queries: &[Query]) -> Result<Vec<Answer>, Trouble> {
         let queries = self.around.queries(queries.to_vec());
-        let foresee = |window| self.walk.foresee(self.task, self.route, self.later, window);
-        let answers = self.way.ask(&queries, self.walk.run.window, foresee).await?;
+        let foresee = |window| self.walk.foresee(self.task, self.route, self.later, Behind::Question(window));
+        let answers = self.way.ask(&queries, self.window(), foresee).await?;
         Ok(if self.check { self.route.host.as_imagined(&queries, answers) } else { answers })
     }
 
@@ -341,25 +366,18 @@ impl Reach for TaskLane<'_> {
         Ok(if self.check { self.route.host.as_imagined(&queries, answers) } else { answers })
     }
 
-    async fn claim(&self) -> Result<bool, ActError> {
+    async fn act(&self, operations: &[Operation], again: &[Query]) -> Result<Option<Vec<Output>>, ActError> {
+        if operations.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
         let claim = self.walk.run.claim(self.route.lock_dir.clone());
-        let mut waited = Duration::ZERO;
-        while let Some(note) = self.way.claim(&claim).await? {
-            if waited >= lock::PATIENCE || !lock::left_by_a_dead_run(&note, &claim) {
-                let trouble = Trouble::new(Cause::Locked, lock::held_by(&self.route.host.name, &note));
-                return Err(trouble.hint("wait until it has ended, then run the same command again").into());
-            }
-            self.wait(lock::PAUSE, "a run that was killed left something running here; waiting for its end").await?;
-            waited += lock::PAUSE;
+        let operations = self.around.operations(operations.to_vec());
+        let again = self.around.queries(again.to_vec());
+        let foresee = |window| self.walk.foresee(self.task, self.route, self.later, Behind::Change(window));
+        match self.way.act(&claim, &operations, &again, self.window(), foresee).await? {
+            Turn::Done(outputs) => Ok(Some(outputs)),
+            Turn::Held(note) => self.outwait(&claim, note).await.map(|()| None),
         }
-        if !waited.is_zero() {
-            self.way.wire.forget().await;
-        }
-        Ok(!waited.is_zero())
-    }
-
-    async fn act(&self, operations: &[Operation]) -> Result<Vec<Output>, ActError> {
-        self.way.act(&self.around.operations(operations.to_vec())).await
     }
 
     async fn wait(&self, after: Duration, status: &str) -> Result<bool, Trouble> {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::channel::Link;
 use super::frame::{KEPT, Step};
 use super::master::{Base, Master};
+use super::questions::Questions;
 use super::shell::{End, Exchange, Shell};
 use super::trouble::lost;
 use super::{ActError, Become, BecomeMethod, Hello, Method, Target, Trouble, deeds, questions, transfer};
@@ -70,6 +71,15 @@ struct Lane {
     abandoned: Option<u32>,
 }
 
+/// What [`Connection::act_then_ask`] brought.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Acted {
+    /// One per operation; that of a write with `backup` has the backup's path on stdout.
+    pub outputs: Vec<Output>,
+    /// `None`: the questions have to be asked again.
+    pub answers: Option<Vec<Answer>>,
+}
+
 impl Connection {
     /// Who and where we are. The first call for a user opens their lane; later ones cost nothing.
     pub async fn hello(&self, who: Option<&Become>) -> Result<Hello, Trouble> {
@@ -83,28 +93,56 @@ impl Connection {
 
     /// All answers in the order of the queries, in one round trip.
     pub async fn ask(&self, who: Option<&Become>, queries: &[Query]) -> Result<Vec<Answer>, Trouble> {
-        if queries.is_empty() {
-            return Ok(Vec::new());
-        }
-        let questions = questions::compile(queries);
-        let mut outputs = Vec::with_capacity(questions.steps.len());
-        while outputs.len() < questions.steps.len() {
-            let rest = &questions.steps[outputs.len()..];
-            let exchange = self.request(who, rest, questions.keep).await?;
+        Ok(self.ask_ahead(who, queries, &[]).await?.0)
+    }
+
+    /// The same with further questions behind them in the same request. What goes wrong with those never concerns the
+    /// first: then they have no answers.
+    pub async fn ask_ahead(
+        &self,
+        who: Option<&Become>,
+        queries: &[Query],
+        further: &[Query],
+    ) -> Result<(Vec<Answer>, Option<Vec<Answer>>), Trouble> {
+        let (questions, further) = (questions::compile(queries), questions::compile(further));
+        let keep = questions.keep.max(further.keep);
+        let own = questions.steps.len();
+        let steps: Vec<Step> = questions.steps.iter().chain(&further.steps).cloned().collect();
+        let mut outputs = Vec::with_capacity(steps.len());
+        while outputs.len() < own {
+            let rest = &steps[outputs.len()..];
+            let exchange = self.request(who, rest, own - outputs.len(), keep).await?;
             let seconds = rest.get(exchange.outputs.len()).map_or(0, |step| step.timeout.as_secs());
             outputs.extend(exchange.outputs);
-            if let End::TimedOut(mut output) = exchange.end {
+            if let End::TimedOut(mut output) = exchange.end
+                && outputs.len() < own
+            {
                 // one question that hangs does not leave the others unanswered
                 output.stderr.extend_from_slice(format!("timed out after {seconds} s\n").as_bytes());
                 outputs.push(output);
             }
         }
-        Ok(questions.answers(&outputs))
+        let behind = outputs.split_off(own);
+        let answered = behind.len() == further.steps.len();
+        Ok((questions.answers(&outputs), answered.then(|| further.answers(&behind))))
     }
 
     /// Carries out operations in order and stops at the first that fails. Neighbouring small writes and scripts share
-    /// a round trip. One output per operation; that of a write with `backup` has the backup's path on stdout.
+    /// a round trip.
     pub async fn act(&self, who: Option<&Become>, operations: &[Operation]) -> Result<Vec<Output>, ActError> {
+        Ok(self.act_then_ask(who, operations, &[]).await?.outputs)
+    }
+
+    /// Carries out operations and asks afterwards, in the last operation's own request where that is one. What goes
+    /// wrong with the questions never concerns the operations: then there are no answers.
+    pub async fn act_then_ask(
+        &self,
+        who: Option<&Become>,
+        operations: &[Operation],
+        queries: &[Query],
+    ) -> Result<Acted, ActError> {
+        let questions = questions::compile(queries);
+        let mut answers = None;
         let mut done: Vec<Output> = Vec::with_capacity(operations.len());
         while done.len() < operations.len() {
             let first = done.len();
@@ -128,48 +166,60 @@ impl Connection {
                 }
             }
             if !steps.is_empty() {
-                self.carry_out(who, &steps, operations, &mut done).await?;
+                answers = self.carry_out(who, steps, operations, &questions, &mut done).await?;
             } else if let Some(failure) = refused {
                 return Err(ActError::Failed { index: first, failure, cause: Cause::Task, done });
             } else {
-                self.alone(who, operations, &mut done).await?;
+                answers = self.alone(who, operations, &questions, &mut done).await?;
             }
         }
-        Ok(done)
+        Ok(Acted { outputs: done, answers })
     }
 
-    /// One request; `operations[done.len()..]` begin with those of the steps.
+    /// One request; `operations[done.len()..]` begin with those of the steps. The questions follow the last operation.
     async fn carry_out(
         &self,
         who: Option<&Become>,
-        steps: &[Step],
+        mut steps: Vec<Step>,
         operations: &[Operation],
+        questions: &Questions<'_>,
         done: &mut Vec<Output>,
-    ) -> Result<(), ActError> {
+    ) -> Result<Option<Vec<Answer>>, ActError> {
         let first = done.len();
-        let Exchange { outputs, end } = self.request(who, steps, KEPT).await?;
-        for (output, step) in outputs.into_iter().zip(steps) {
+        let deeds = steps.len();
+        let asks = first + deeds == operations.len() && !questions.steps.is_empty();
+        if asks {
+            steps.extend(questions.steps.iter().cloned());
+        }
+        let Exchange { mut outputs, end } = self.request(who, &steps, deeds, questions.keep).await?;
+        let answers = outputs.split_off(deeds.min(outputs.len()));
+        for (output, step) in outputs.into_iter().zip(&steps) {
             let index = done.len();
             if step.accept.as_ref().is_some_and(|codes| !codes.contains(&output.rc)) {
                 return Err(deeds::failed(index, &operations[index], &output, std::mem::take(done)));
             }
             done.push(output);
         }
+        if done.len() == first + deeds {
+            let answered = asks && answers.len() == questions.steps.len();
+            return Ok(answered.then(|| questions.answers(&answers)));
+        }
         if let End::TimedOut(output) = end {
             let index = done.len();
             let seconds = steps.get(index - first).map_or(0, |step| step.timeout.as_secs());
             return Err(deeds::timed_out(index, &operations[index], seconds, &output, std::mem::take(done)));
         }
-        Ok(())
+        Err(Trouble::new(Cause::Lost, "the host left a request unfinished").into())
     }
 
-    /// The next operation, which is more than a step of a request.
+    /// The next operation, which is more than a step of a request. An upload's last step is one.
     async fn alone(
         &self,
         who: Option<&Become>,
         operations: &[Operation],
+        questions: &Questions<'_>,
         done: &mut Vec<Output>,
-    ) -> Result<(), ActError> {
+    ) -> Result<Option<Vec<Answer>>, ActError> {
         let index = done.len();
         let local = |what: String| Failure::new(what).hint("this is a file of the controller");
         let failed = |failure: Failure, done: &mut Vec<Output>| ActError::Failed {
@@ -181,10 +231,10 @@ impl Connection {
         match &operations[index] {
             Operation::Write(Write { to, content }) => {
                 let checksum = sha256(content);
-                self.upload(who, to, &checksum, content.as_slice(), operations, done).await
+                self.upload(who, (to, &checksum), content.as_slice(), operations, questions, done).await
             }
             Operation::Upload(Upload { to, from, checksum }) => match tokio::fs::File::open(from).await {
-                Ok(file) => self.upload(who, to, checksum, file, operations, done).await,
+                Ok(file) => self.upload(who, (to, checksum), file, operations, questions, done).await,
                 Err(error) => Err(failed(local(format!("could not read {}: {error}", from.display())), done)),
             },
             Operation::Fetch { path, to } => {
@@ -194,12 +244,12 @@ impl Connection {
                     output if output.rc == 0 => done.push(output),
                     output => return Err(deeds::failed(index, &operations[index], &output, std::mem::take(done))),
                 }
-                Ok(())
+                Ok(None)
             }
             Operation::Reconnect => {
                 self.reconnect().await?;
                 done.push(Output::default());
-                Ok(())
+                Ok(None)
             }
             Operation::Run { .. } => Err(failed(Failure::new("a script is always part of a request"), done)),
         }
@@ -208,12 +258,12 @@ impl Connection {
     async fn upload(
         &self,
         who: Option<&Become>,
-        to: &Destination,
-        checksum: &str,
+        (to, checksum): (&Destination, &str),
         mut source: impl tokio::io::AsyncRead + Unpin,
         operations: &[Operation],
+        questions: &Questions<'_>,
         done: &mut Vec<Output>,
-    ) -> Result<(), ActError> {
+    ) -> Result<Option<Vec<Answer>>, ActError> {
         let index = done.len();
         let temporary = deeds::temporary_name()?;
         let install = match deeds::install_step(&temporary, to, checksum) {
@@ -229,7 +279,14 @@ impl Connection {
         if output.rc != 0 {
             return Err(deeds::failed(index, &operations[index], &output, std::mem::take(done)));
         }
-        self.carry_out(who, &[install], operations, done).await
+        self.carry_out(who, vec![install], operations, questions, done).await
+    }
+
+    /// The process at the other end of a user's lane; `None` if none is open.
+    pub async fn lane_process(&self, who: Option<&Become>) -> Option<u32> {
+        let lane = self.lane(who).await;
+        let lane = lane.lock().await;
+        lane.shell.as_ref().map(|shell| shell.hello.pid)
     }
 
     /// How often this connection has waited for the host since it stood.
@@ -288,8 +345,15 @@ impl Connection {
     }
 
     /// One request on a user's lane: one round trip. After a step that timed out, the lane is a new one, and what ran
-    /// in the old one is ended. Dropping the future leaves that to the next request.
-    async fn request(&self, who: Option<&Become>, steps: &[Step], keep: usize) -> Result<Exchange, Trouble> {
+    /// in the old one is ended. Dropping the future leaves that to the next request. Trouble that comes after the
+    /// first `needed` steps is passed over: the next request finds out for itself what still stands.
+    async fn request(
+        &self,
+        who: Option<&Become>,
+        steps: &[Step],
+        needed: usize,
+        keep: usize,
+    ) -> Result<Exchange, Trouble> {
         let lane = self.lane(who).await;
         let mut lane = lane.lock().await;
         let mut shell = self.shell(&mut lane, who).await?;
@@ -297,27 +361,36 @@ impl Connection {
         self.spent(1);
         let exchange = shell.exchange(steps, keep).await?;
         tracing::trace!(host = self.target.name, steps = steps.len(), ended = exchange.outputs.len(), "request");
-        match exchange.end {
+        let trouble = match exchange.end {
             End::Complete => {
                 lane.abandoned = None;
                 lane.shell = Some(shell);
-                Ok(exchange)
+                return Ok(exchange);
             }
             End::TimedOut(_) => {
                 drop(shell);
-                lane.shell = Some(self.shell(&mut lane, who).await?);
-                Ok(exchange)
+                match self.shell(&mut lane, who).await {
+                    Ok(shell) => {
+                        lane.shell = Some(shell);
+                        return Ok(exchange);
+                    }
+                    Err(trouble) => trouble,
+                }
             }
             End::Lost { .. } => {
                 lane.abandoned = None;
                 drop(shell);
-                Err(self.gone().await)
+                self.gone().await
             }
             End::Silent => {
                 drop(shell);
-                Err(Trouble::new(Cause::Timeout, format!("{} stopped answering", self.target.shown()))
-                    .hint("the host may be overloaded or out of memory"))
+                Trouble::new(Cause::Timeout, format!("{} stopped answering", self.target.shown()))
+                    .hint("the host may be overloaded or out of memory")
             }
+        };
+        match exchange.outputs.len() >= needed && needed < steps.len() {
+            true => Ok(exchange),
+            false => Err(trouble),
         }
     }
 

@@ -8,7 +8,7 @@
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | `connection` | the public face: `hello`, `ask`, `act`, lanes on demand, reconnecting |
+//! | `connection` | the public face: `hello`, `ask`, `act`, both in one request, lanes on demand, reconnecting |
 //! | `master` | starting and stopping `ssh -M`, sockets, passwords for ssh |
 //! | `trouble` | ssh's log → a cause, a message and what to do |
 //! | `channel` | one process at the other end, over ssh or as a local child |
@@ -37,7 +37,7 @@ mod trouble;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use connection::{Connection, Connections};
+pub use connection::{Acted, Connection, Connections};
 pub use hello::{Dialect, Hello};
 pub use trouble::{ActError, Trouble, is_disk_full};
 

@@ -6,10 +6,12 @@
 
 use std::collections::BTreeSet;
 
+use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::catalogue::{Catalogue, Package};
 use super::instance::Instance;
+use super::mode::Mode;
 use super::settings::known_keys;
 use crate::error::{Error, Place};
 use crate::shipped;
@@ -23,35 +25,55 @@ pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
     let mut findings = Vec::new();
     manifest(catalogue, package, &mut findings);
     templates(package, &mut findings);
-    let of_stack = |runtime: &str| {
+    findings.extend(stacks(catalogue, package));
+    let mut seen = BTreeSet::new();
+    findings.retain(|finding| seen.insert(finding.to_string()));
+    findings
+}
+
+/// Findings in what the package renders to: for both runtimes, and for both modes if it tells them apart. What holds
+/// for all is said once, what holds for some says for which.
+fn stacks(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
+    let modes = package.manifest.modes.named();
+    let tells_apart = !modes.is_empty();
+    let modes = if tells_apart { Mode::ALL.to_vec() } else { vec![Mode::Produccion] };
+    let kinds: Vec<(&str, Mode)> =
+        modes.iter().flat_map(|mode| ["compose", "swarm"].map(|runtime| (runtime, *mode))).collect();
+    let mut met: IndexMap<String, (Error, Vec<(&str, Mode)>)> = IndexMap::new();
+    for (runtime, mode) in &kinds {
         let mut findings = Vec::new();
-        let instance =
-            |suffix: Option<&str>| Instance { package: package.id.clone(), suffix: suffix.map(str::to_owned) };
-        let sample = |suffix| super::render::sample(catalogue, package, &instance(suffix), runtime);
-        match sample(None) {
+        match super::render::sample_in(catalogue, package, runtime, *mode) {
             Ok(rendered) => {
-                stack::findings(package, runtime, &rendered, &mut findings);
-                if let (false, Ok(second)) = (package.manifest.single, sample(Some("second"))) {
+                stack::findings(package, runtime, *mode, &rendered, &mut findings);
+                let second = Instance { package: package.id.clone(), suffix: Some("second".to_owned()) };
+                if !package.manifest.single
+                    && let Ok(second) = super::render::sample_of(catalogue, package, &second, runtime, *mode)
+                {
                     twice::findings(package, runtime, &rendered, &second, &mut findings);
                 }
             }
             Err(error) => findings.push(error),
         }
-        findings
+        for finding in findings {
+            let (_, in_kinds) = met.entry(finding.text.clone()).or_insert((finding, Vec::new()));
+            if !in_kinds.contains(&(*runtime, *mode)) {
+                in_kinds.push((*runtime, *mode));
+            }
+        }
+    }
+    let told = |(finding, in_kinds): (Error, Vec<(&str, Mode)>)| {
+        let every = |of: fn(&(&str, Mode)) -> String| {
+            let words: BTreeSet<String> = in_kinds.iter().map(of).collect();
+            let all: BTreeSet<String> = kinds.iter().map(of).collect();
+            if words == all { String::new() } else { words.into_iter().collect::<Vec<_>>().join(", ") }
+        };
+        let words = [every(|(runtime, _)| (*runtime).to_owned()), every(|(_, mode)| mode.word().to_owned())];
+        match words.iter().filter(|word| !word.is_empty()).cloned().collect::<Vec<_>>().join(" in ") {
+            none if none.is_empty() => finding,
+            words => finding.context(words),
+        }
     };
-    let (compose, swarm) = (of_stack("compose"), of_stack("swarm"));
-    let texts = |findings: &[Error]| findings.iter().map(|finding| finding.text.clone()).collect::<BTreeSet<String>>();
-    let (in_compose, in_swarm) = (texts(&compose), texts(&swarm));
-    // what holds for both is said once, what holds for one says for which
-    let swarm = swarm.into_iter().filter(|finding| !in_compose.contains(&finding.text));
-    findings.extend(compose.into_iter().map(|finding| match in_swarm.contains(&finding.text) {
-        true => finding,
-        false => finding.context("compose"),
-    }));
-    findings.extend(swarm.map(|finding| finding.context("swarm")));
-    let mut seen = BTreeSet::new();
-    findings.retain(|finding| seen.insert(finding.to_string()));
-    findings
+    met.into_values().map(told).collect()
 }
 
 fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>) {
@@ -101,6 +123,22 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     for (who, key) in exported.chain(admins).filter(|(_, key)| !known.contains(key)) {
         say(format!("{who} wants `{key}`, which is no setting of the package"), "declare it, or take it out there");
     }
+    for mode in manifest.modes.named() {
+        let settings = manifest.modes.of(mode).into_iter().flat_map(|variant| variant.settings.keys());
+        for key in settings.filter(|key| !known.contains(key)) {
+            let text = format!("mode `{}` sets `{key}`, which is no setting of the package", mode.word());
+            say(text, "declare it in `variables` or .env.example");
+        }
+    }
+    let of_modes = manifest.modes.named().into_iter().filter_map(|mode| manifest.modes.of(mode));
+    for link in manifest.links.iter().chain(of_modes.flat_map(|variant| &variant.links)) {
+        if !["http://", "https://", "tcp://"].iter().any(|scheme| link.url.starts_with(scheme)) {
+            say(
+                format!("link `{}`: `{}` is no address", link.name, link.url),
+                "it starts with http://, https:// or tcp://",
+            );
+        }
+    }
     let inside = manifest.directories.iter().map(|folder| &folder.path).chain(manifest.files.iter().map(|f| &f.dest));
     for path in inside.filter(|path| path.starts_with('/') || path.split('/').any(|part| part == "..")) {
         say(format!("`{path}` leads out of the service's folder"), "write a path below it");
@@ -127,6 +165,7 @@ const GIVEN: &[&str] = &[
     "data",
     "deploy_root",
     "runtime",
+    "mode",
     "docker_network",
     "tls",
     "timezone",
@@ -169,9 +208,14 @@ fn templates(package: &Package, findings: &mut Vec<Error>) {
     let manifest = &package.manifest;
     let strings = manifest.networks.iter().map(|network| &network.name);
     let strings = strings.chain(manifest.urls.iter().flat_map(|url| std::iter::once(&url.url).chain(&url.contains)));
-    let strings = strings.chain(&manifest.manual_steps).map(|text| Value::from(text.as_str()));
+    let of_modes: Vec<_> = manifest.modes.named().into_iter().filter_map(|mode| manifest.modes.of(mode)).collect();
+    let links = manifest.links.iter().chain(of_modes.iter().flat_map(|variant| &variant.links));
+    let strings =
+        strings.chain(links.map(|link| &link.url)).chain(&manifest.manual_steps).map(|text| Value::from(text.as_str()));
     let defaults = manifest.variables.iter().filter_map(|variable| variable.default.clone());
-    let templated: Vec<Value> = strings.chain(defaults).chain([Value::Object(manifest.exports.clone())]).collect();
+    let of_modes = of_modes.iter().flat_map(|variant| variant.settings.values().cloned());
+    let templated: Vec<Value> =
+        strings.chain(defaults).chain(of_modes).chain([Value::Object(manifest.exports.clone())]).collect();
     undeclared(&Value::from(templated), package.dir.join("manifest.json"), &package.text);
     let examples: Vec<Value> = package.defaults.values().map(|default| Value::from(default.value.as_str())).collect();
     let example = package.dir.join(".env.example");

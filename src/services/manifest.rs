@@ -7,6 +7,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::mode::Modes;
+
 /// One package's `manifest.json`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +63,11 @@ pub struct Manifest {
     pub jobs: Vec<Job>,
     #[serde(default)]
     pub urls: Vec<Url>,
+    /// Addresses that people open, shown when the service is up.
+    #[serde(default)]
+    pub links: Vec<Link>,
+    #[serde(default)]
+    pub modes: Modes,
     #[serde(default)]
     pub requirements: Requirements,
     #[serde(default)]
@@ -259,6 +266,17 @@ pub struct Url {
     /// Seconds.
     #[serde(default = "two_minutes")]
     pub timeout: u64,
+}
+
+/// Asked on the host itself, so `localhost` in it is the host.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    pub name: String,
+    /// `http://…`, `https://…`, or `tcp://host:port` for what speaks something else.
+    pub url: String,
+    #[serde(default)]
+    pub description: String,
 }
 
 fn ok_status() -> Vec<u16> {

@@ -9,7 +9,9 @@ pub mod declared;
 pub mod instance;
 pub mod lint;
 pub mod manifest;
+pub mod mode;
 mod mounted;
+pub mod ports;
 pub mod render;
 pub mod rollout;
 pub mod settings;
@@ -17,6 +19,7 @@ pub mod world;
 
 pub use catalogue::{Catalogue, Package};
 pub use instance::Instance;
+pub use mode::Mode;
 pub use rollout::{HostServices, Rollout, Selection};
 
 use serde_json::Value;

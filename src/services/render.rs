@@ -8,8 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::catalogue::{Catalogue, Package, hex};
 use super::instance::Instance;
-use super::mounted;
+use super::mode::Mode;
 use super::settings::{Settings, known_keys, secret_names};
+use super::{mounted, ports};
 use crate::error::{Error, Place, Result};
 use crate::plan::{Object, quote};
 use crate::shipped;
@@ -36,6 +37,7 @@ pub struct HostPlace {
     pub host: String,
     pub runtime: String,
     pub deploy_root: String,
+    pub mode: Mode,
 }
 
 /// Variables that every template of a package may use besides its settings.
@@ -53,19 +55,35 @@ pub fn deploy_vars(package: &Package, instance: &Instance, host: &HostPlace, ver
         "data": format!("{root}/data"),
         "deploy_root": host.deploy_root,
         "runtime": host.runtime,
+        "mode": host.mode.word(),
     });
     vars.as_object().cloned().unwrap_or_default()
 }
 
 /// The stack as it would be for an imagined host on which every setting has a made-up value; for lint.
 pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result<Value> {
-    sample_of(catalogue, package, &Instance::plain(&package.id), runtime)
+    sample_in(catalogue, package, runtime, Mode::Produccion)
+}
+
+/// The same in a mode.
+pub fn sample_in(catalogue: &Catalogue, package: &Package, runtime: &str, mode: Mode) -> Result<Value> {
+    sample_of(catalogue, package, &Instance::plain(&package.id), runtime, mode)
 }
 
 /// The same for an instance with a suffix.
-pub(super) fn sample_of(catalogue: &Catalogue, package: &Package, instance: &Instance, runtime: &str) -> Result<Value> {
-    let host =
-        HostPlace { host: "sample".to_owned(), runtime: runtime.to_owned(), deploy_root: "/opt/sample".to_owned() };
+pub(super) fn sample_of(
+    catalogue: &Catalogue,
+    package: &Package,
+    instance: &Instance,
+    runtime: &str,
+    mode: Mode,
+) -> Result<Value> {
+    let host = HostPlace {
+        host: "sample".to_owned(),
+        runtime: runtime.to_owned(),
+        deploy_root: "/opt/sample".to_owned(),
+        mode,
+    };
     let mut vars = deploy_vars(package, instance, &host, &package.manifest.version);
     for (key, value) in [
         ("docker_network", "web"),
@@ -80,6 +98,9 @@ pub(super) fn sample_of(catalogue: &Catalogue, package: &Package, instance: &Ins
         vars.insert(key.clone(), Value::from(sample_secret(&key)));
     }
     vars.insert("exports".to_owned(), Value::Object(sample_exports(catalogue, package, instance)));
+    for (key, value) in package.manifest.modes.of(mode).into_iter().flat_map(|variant| &variant.settings) {
+        vars.insert(key.clone(), value.clone());
+    }
     let variables = package.manifest.variables.iter();
     let defaults = variables.filter_map(|variable| Some((variable.key.clone(), variable.default.clone()?)));
     let examples = package.defaults.iter().map(|(key, default)| (key.clone(), Value::from(default.value.clone())));
@@ -153,6 +174,10 @@ pub fn render(
         }));
     }
     mounted::label(&mut stack, &root, &files);
+    let ports: Vec<Value> = ports::of_stack(&stack)
+        .iter()
+        .map(|port| json!({"address": port.address, "port": port.outside, "protocol": port.protocol}))
+        .collect();
     let stack = stack_text(package, &stack);
     let mut networks = Vec::new();
     for network in &manifest.networks {
@@ -165,6 +190,11 @@ pub fn render(
             "name": if url.name.is_empty() { manifest.name.clone() } else { url.name.clone() },
             "url": text(&url.url)?, "status": url.status, "contains": contains, "timeout": url.timeout,
         }));
+    }
+    let mut links = Vec::new();
+    let of_mode = manifest.modes.of(host.mode).into_iter().flat_map(|variant| &variant.links);
+    for link in manifest.links.iter().chain(of_mode) {
+        links.push(json!({"name": link.name, "url": text(&link.url)?, "description": text(&link.description)?}));
     }
     let mut jobs = Vec::new();
     for job in &manifest.jobs {
@@ -211,11 +241,11 @@ pub fn render(
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files,
-        "databases": databases, "jobs": jobs, "urls": urls, "health_timeout": manifest.health.timeout,
+        "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "dependency_checks": dependency_checks(catalogue, package, instance, &requires),
         "record": {"service": name, "version": version, "digest": digest, "project": project, "root": root,
-                   "runtime": host.runtime, "urls": urls, "package": package.hash()},
+                   "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash()},
     });
     let vars = Map::from_iter([("service".to_owned(), service)]);
     Ok(Rendered { id: name, version: version.to_owned(), vars, digest, url, requires })
@@ -249,6 +279,9 @@ fn stack_text(package: &Package, stack: &Value) -> String {
 fn stack(catalogue: &Catalogue, package: &Package, host: &HostPlace, scope: &Scope, project: &str) -> Result<Value> {
     let path = package.stack_template(&host.runtime);
     let mut stack = stack_value(scope, &path)?;
+    for name in package.manifest.modes.of(host.mode).into_iter().flat_map(|variant| &variant.stack) {
+        stack = merge(stack, stack_value(scope, &package.dir.join(name))?);
+    }
     if let Some(name) = &package.manifest.extends
         && let Some(base) = catalogue.base(&format!("{name}.yml"))
     {

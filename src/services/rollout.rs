@@ -8,7 +8,7 @@ use super::instance::Instance;
 use super::render::{self, HostPlace, Rendered};
 use super::settings::{self, Settings, Sources};
 use super::world::host_scope;
-use super::{Catalogue, Package, ServiceDeploy, Services, declared};
+use super::{Catalogue, Mode, Package, ServiceDeploy, Services, declared};
 use crate::error::{Error, Result};
 use crate::inventory::Inventory;
 use crate::plan::{Failure, Object};
@@ -140,6 +140,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
         host: host.to_owned(),
         runtime: text_var(&base, "runtime", "compose", host)?,
         deploy_root: text_var(&base, "deploy_root", "/opt/ATS/VersatileHub", host)?,
+        mode: Mode::of(&base, host)?,
     };
     if !["compose", "swarm"].contains(&place.runtime.as_str()) {
         return Err(

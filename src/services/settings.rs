@@ -1,6 +1,6 @@
 //! A service's settings on one host, layer over layer, each with the place that won.
 //!
-//! Low → high: the manifest's default, `.env.example`, the inventory's layers (there a `settings:` mapping by service,
+//! Low → high: the manifest's default, `.env.example`, the mode's value, the inventory's layers (there a `settings:` mapping by service,
 //! or a plain variable of the key's name), the host's `global.env.age`, the service's `<service>.env.age`, `-e`.
 //! Values of the inventory and the package may be templates; values of age files and `-e` are taken as they are.
 
@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::catalogue::{Catalogue, Package};
 use super::instance::Instance;
+use super::mode::Mode;
 use super::world::PackageWorld;
 use crate::error::{Error, Place, Result};
 use crate::inventory::Inventory;
@@ -80,7 +81,7 @@ impl Sources<'_> {
     /// Resolves one service on one host. `base` is the host's scope with the deploy variables. Generates missing
     /// secrets in memory; [`store`] writes them. All problems at once: missing settings, values of the wrong kind.
     pub fn resolve(&self, host: &str, package: &Package, instance: &Instance, base: &Scope) -> Result<Settings> {
-        let mut layers = self.layers(host, package, instance)?;
+        let mut layers = self.layers(host, package, instance, Mode::of(base, host)?)?;
         let generated = generate_missing(package, &mut layers)?;
         let written = |raw: bool| -> Object {
             let chosen = layers.iter().filter(|(_, candidate)| candidate.raw == raw && !candidate.value.is_null());
@@ -117,7 +118,13 @@ impl Sources<'_> {
         }
     }
 
-    fn layers(&self, host: &str, package: &Package, instance: &Instance) -> Result<IndexMap<String, Candidate>> {
+    fn layers(
+        &self,
+        host: &str,
+        package: &Package,
+        instance: &Instance,
+        mode: Mode,
+    ) -> Result<IndexMap<String, Candidate>> {
         let mut layers = Layers { package, values: IndexMap::new() };
         let manifest = &package.manifest;
         for variable in &manifest.variables {
@@ -141,6 +148,10 @@ impl Sources<'_> {
                 let origin = Origin { layer: "required by the package".to_owned(), place: Some(default.place.clone()) };
                 layers.put(key, Value::Null, false, origin);
             }
+        }
+        for (key, value) in manifest.modes.of(mode).into_iter().flat_map(|variant| &variant.settings) {
+            let layer = format!("mode {} of the package", mode.word());
+            layers.put(key, value.clone(), false, Origin { layer, place: Some(package.place_of(key)) });
         }
         for secret in secret_keys(package) {
             if !layers.values.contains_key(&secret) {

@@ -102,6 +102,30 @@ const FINDINGS: &[Finding] = &[
         "service `web` publishes port 5432 on every address, past the firewall",
     ),
     (
+        "debugger",
+        &[],
+        &[("    labels:", "    ports: [\"127.0.0.1:15678:5678\"]\n    labels:")],
+        "service `web` publishes port 15678, on which debuggers listen",
+    ),
+    (
+        "mode with an unknown setting",
+        &[("\"aliases\"", "\"modes\": {\"debug\": {\"settings\": {\"LOGLEVEL\": \"x\"}}}, \"aliases\"")],
+        &[],
+        "mode `debug` sets `LOGLEVEL`, which is no setting",
+    ),
+    (
+        "mode without its template",
+        &[("\"aliases\"", "\"modes\": {\"debug\": {\"stack\": [\"manifest.yml\"]}}, \"aliases\"")],
+        &[],
+        "manifest.yml: debug: cannot read the stack template",
+    ),
+    (
+        "link to nowhere",
+        &[("\"aliases\"", "\"links\": [{\"name\": \"db\", \"url\": \"localhost:5432\"}], \"aliases\"")],
+        &[],
+        "link `db`: `localhost:5432` is no address",
+    ),
+    (
         "job for nobody",
         &[(
             "\"aliases\"",

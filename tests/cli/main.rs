@@ -7,6 +7,7 @@ mod explain;
 mod help;
 mod instances;
 mod lint;
+mod modes;
 mod project;
 mod secrets;
 mod verbs;

@@ -1,5 +1,9 @@
 //! Asking ahead changes only the clock; and how many round trips a converged host costs.
 
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+
 use crate::bench::Bench;
 
 /// 31 tasks of a typical bootstrap without Docker.
@@ -68,10 +72,8 @@ async fn a_converged_host_costs_few_round_trips() {
     println!("first run {} round trips, second {trips}", first.summary.round_trips["one"]);
 }
 
-#[tokio::test]
-async fn windows_change_only_the_clock() {
-    // what depends on what: each task sees what the one before it did
-    let entangled = r#"
+/// What depends on what: each task sees what the one before it did.
+const ENTANGLED: &str = r#"
 - hosts: all
   tasks:
     - {name: dir, file: {path: "{{ out }}/d", state: directory}}
@@ -97,22 +99,128 @@ async fn windows_change_only_the_clock() {
   handlers:
     - {name: later, copy: {content: h, dest: "{{ out }}/h"}}
 "#;
-    for play in [entangled, &converged(), W] {
-        let mut stories = Vec::new();
-        for window in [0, 1, 16] {
-            let mut bench = bench();
-            bench.window = window;
-            let mut events = Vec::new();
-            for _ in 0..2 {
-                let ran = bench.run(play).await;
-                let text = serde_json::to_string(&ran.timeless()).unwrap();
-                let run = bench.dir.path().display().to_string();
-                let id = bench.dir.path().file_name().unwrap().to_string_lossy().trim_start_matches('.').to_owned();
-                events.push(text.replace(&run, "DIR").replace(&id, "RUN"));
-            }
-            stories.push(events);
+
+/// What can go wrong with a change or behind it: operations that fail first, last and among a loop's, handlers that
+/// notify handlers, a change by another user, links that make one file two paths, a large upload.
+const ROUGH: &str = r#"
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: dir, file: {path: "{{ out }}/d", state: directory, mode: "0777"}, notify: [second, first]}
+    - {name: fails, shell: "touch {{ out }}/d/by-failing; exit 3", ignore_errors: true}
+    - {name: what it left, stat: {path: "{{ out }}/d/by-failing"}, register: left}
+    - {name: invalid, copy: {content: x, dest: "{{ out }}/d/v", validate: "false %s"}, ignore_errors: true}
+    - {name: not there, stat: {path: "{{ out }}/d/v"}, register: v}
+    - {name: items, copy: {content: "{{ item }}", dest: "{{ out }}/d/{{ item }}", validate: "grep -v b %s"}, loop: [a, b, c], ignore_errors: true}
+    - {name: items again, copy: {content: "{{ item }}!", dest: "{{ out }}/d/same"}, loop: [a, b, c, a], register: items}
+    - {name: all of it, debug: {msg: "{{ items.results | map(attribute='changed') | list }} {{ v.stat.exists }} {{ left.stat.exists }}"}}
+    - {name: link, file: {src: "{{ out }}/d", dest: "{{ out }}/l", state: link}}
+    - {name: through the link, copy: {content: "1\n", dest: "{{ out }}/l/one"}, notify: first}
+    - {name: the same file, lineinfile: {path: "{{ out }}/d/one", line: "2"}}
+    - {name: as another, copy: {content: o, dest: "{{ out }}/d/other"}, become: true, become_method: su, become_user: "{{ other }}"}
+    - {name: whose, stat: {path: "{{ out }}/d/other"}, register: whose}
+    - {name: another again, shell: "echo more > {{ out }}/d/more", become: true, become_method: su, become_user: "{{ other }}", when: whose.stat.exists}
+    - {name: theirs, slurp: {src: "{{ out }}/d/more"}}
+    - {name: large, copy: {src: large, dest: "{{ out }}/d/large"}}
+    - {name: edited, lineinfile: {path: "{{ out }}/d/large", line: end}}
+    - {name: until, shell: "echo >> {{ out }}/d/tries; wc -l < {{ out }}/d/tries", register: tries, until: tries.stdout | int >= 2, delay: 0}
+    - {name: tries, slurp: {src: "{{ out }}/d/tries"}}
+    - block:
+        - {name: in a block, file: {path: "{{ out }}/d/b", state: touch}, notify: first}
+        - {name: breaks, command: "false"}
+        - {name: never, stat: {path: "{{ out }}/d/b"}}
+      rescue:
+        - {name: rescued, file: {path: "{{ out }}/d/b", state: absent}}
+      always:
+        - {name: always, stat: {path: "{{ out }}/d/b"}}
+    - meta: flush_handlers
+    - {name: after them, stat: {path: "{{ out }}/h2"}}
+    - {name: the end, copy: {content: "{{ ansible_facts.x | default('none') }}", dest: "{{ out }}/d/end"}, notify: first}
+  handlers:
+    - {name: first, copy: {content: "1", dest: "{{ out }}/h1"}, notify: third}
+    - {name: second, shell: "cat {{ out }}/h1 > {{ out }}/h2"}
+    - {name: third, lineinfile: {path: "{{ out }}/h1", line: third}}
+"#;
+
+/// Questions and changes that hang: each is the trouble of the task that wants it, and the lock is not lost over it.
+const HANGING: &str = r#"
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: changes, copy: {content: "1", dest: "{{ out }}/1"}}
+    - {name: asks too long, user: {name: root}, environment: {PATH: "{{ bin }}/hangs:{{ path }}"}, timeout: 1, ignore_errors: true}
+    - {name: changes more, copy: {content: "2", dest: "{{ out }}/2"}}
+    - {name: acts too long, shell: "touch {{ out }}/3; sleep 20", timeout: 1, ignore_errors: true}
+    - {name: looks, stat: {path: "{{ out }}/3"}}
+    - {name: changes again, copy: {content: "4", dest: "{{ out }}/4"}}
+    - {name: has the lock, shell: "ps -o args= -p $(sed -n 's/^holder=//p' {{ provision_lock_dir }}/provision.lock.by) | grep -c provision-lock"}
+"#;
+
+/// The same for what ends the lane.
+const DEADLY: &str = r#"
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: changes, copy: {content: "1", dest: "{{ out }}/1"}}
+    - {name: ends the lane, user: {name: root}, environment: {PATH: "{{ bin }}/kills:{{ path }}"}, ignore_unreachable: true}
+    - {name: changes again, copy: {content: "2", dest: "{{ out }}/2"}}
+    - {name: looks, stat: {path: "{{ out }}/2"}}
+    - {name: ends the lane in acting, shell: "touch {{ out }}/3; kill -9 0", ignore_unreachable: true}
+    - {name: changes at last, copy: {content: "4", dest: "{{ out }}/4"}}
+    - {name: has the lock, shell: "ps -o args= -p $(sed -n 's/^holder=//p' {{ provision_lock_dir }}/provision.lock.by) | grep -c provision-lock"}
+"#;
+
+/// Plays a text twice with each of the windows: the events must be the same but for the time.
+async fn only_the_clock_changes(play: &str, windows: &[usize]) {
+    let mut stories = Vec::new();
+    for &window in windows {
+        let mut bench = bench();
+        bench.window = window;
+        bench.file("files/large", &"0123456789abcdef\n".repeat(10_000));
+        for (name, what) in [("hangs", "sleep 20"), ("kills", "kill -9 0")] {
+            let file = bench.file(&format!("bin/{name}/getent"), &format!("#!/bin/sh\n{what}\n"));
+            std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
-        assert_eq!(stories[0], stories[2], "window 0 and 16");
-        assert_eq!(stories[0], stories[1], "window 0 and 1");
+        // root may become anybody without a password; somebody else stays who they are
+        std::fs::set_permissions(bench.dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let own = std::process::Command::new("id").arg("-un").output().unwrap().stdout;
+        let own = String::from_utf8(own).unwrap().trim().to_owned();
+        let other = if own == "root" { "nobody" } else { &own };
+        let bin = bench.dir.path().join("bin").display().to_string();
+        let path = std::env::var("PATH").unwrap();
+        bench.extra = json!({"other": other, "bin": bin, "path": path}).as_object().unwrap().clone();
+        let mut events = Vec::new();
+        for _ in 0..2 {
+            let ran = bench.run(play).await;
+            let text: Vec<String> = ran.timeless().iter().map(serde_json::Value::to_string).collect();
+            let run = bench.dir.path().display().to_string();
+            let id = bench.dir.path().file_name().unwrap().to_string_lossy().trim_start_matches('.').to_owned();
+            events.push(text.join("\n").replace(&run, "DIR").replace(&id, "RUN"));
+        }
+        stories.push((window, events));
     }
+    for (window, events) in &stories[1..] {
+        for (run, (plain, ahead)) in stories[0].1.iter().zip(events).enumerate() {
+            let different = plain.lines().zip(ahead.lines()).find(|(one, other)| one != other);
+            assert!(plain == ahead, "run {}, window {window}: {different:#?}", run + 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn windows_change_only_the_clock() {
+    for play in [ENTANGLED, &converged(), W] {
+        only_the_clock_changes(play, &[0, 1, 16]).await;
+    }
+}
+
+#[tokio::test]
+async fn windows_change_only_the_clock_when_things_go_wrong() {
+    only_the_clock_changes(ROUGH, &[0, 1, 16, 32]).await;
+}
+
+#[tokio::test]
+async fn windows_change_only_the_clock_when_questions_do_harm() {
+    only_the_clock_changes(HANGING, &[0, 32]).await;
+    only_the_clock_changes(DEADLY, &[0, 32]).await;
 }

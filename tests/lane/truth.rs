@@ -665,3 +665,59 @@ async fn no_secret_is_in_any_process_list() {
         connection.close().await;
     }
 }
+
+#[tokio::test]
+async fn questions_behind_operations_see_what_those_did_and_never_harm_them() {
+    for ground in grounds() {
+        let connection = ground.open().await;
+        connection.hello(None).await.expect("hello");
+        let file = ground.path("file");
+        let large: Vec<u8> = (0..=255u8).cycle().take(200_000).collect();
+        let read = Query::Read { path: file.clone(), limit: 1 << 20 };
+        let stat = |path: &str| Query::Stat { path: path.to_owned(), follow: true, checksum: true };
+        let questions = [read.clone(), stat(&file), sh("exit 3")];
+
+        let trips = connection.round_trips();
+        let operations = [Operation::Write(write(file.clone(), b"new")), run("printf ' and more' >>file-2 || :")];
+        let acted = connection.act_then_ask(None, &operations, &questions).await.expect("acts");
+        assert_eq!(connection.round_trips() - trips, 1, "{}", ground.shell);
+        let answers = acted.answers.expect("answers");
+        assert_eq!((acted.outputs.len(), answers.len()), (2, 3), "{}", ground.shell);
+        assert_eq!(answers[0], Answer::Bytes(Some(b"new".to_vec())), "{}", ground.shell);
+        assert!(matches!(&answers[1], Answer::Stat(Some(stat)) if stat.checksum.as_deref() == Some(&sha256(&file))));
+        assert_eq!(output(&answers[2]).rc, 3, "{}", ground.shell);
+
+        // an upload ends with a request of its own
+        let operations = [Operation::Write(write(file.clone(), &large))];
+        let acted = connection.act_then_ask(None, &operations, &questions).await.expect("uploads");
+        assert_eq!(acted.answers.expect("answers")[0], Answer::Bytes(Some(large.clone())), "{}", ground.shell);
+
+        // what comes after a failure is not begun, and not believed
+        let operations = [run("exit 4"), Operation::Write(write(file.clone(), b"never"))];
+        let failed = connection.act_then_ask(None, &operations, &questions).await;
+        assert!(matches!(&failed, Err(ActError::Failed { index: 0, done, .. }) if done.is_empty()), "{failed:?}");
+        assert_eq!(fs::read(&file).expect("file"), large, "{}", ground.shell);
+
+        // one that hangs: the operations are done, and the lane works
+        let operations = [Operation::Write(write(file.clone(), b"done"))];
+        let hangs = Query::Run(Script::new().raw("sleep 30").timeout(Duration::from_millis(300)));
+        let acted = connection.act_then_ask(None, &operations, &[hangs, read.clone()]).await.expect("acts");
+        assert_eq!((acted.outputs.len(), acted.answers), (1, None), "{}", ground.shell);
+        let answers = connection.ask(None, std::slice::from_ref(&read)).await.expect("answers");
+        assert_eq!(answers, [Answer::Bytes(Some(b"done".to_vec()))], "{}", ground.shell);
+
+        // one that ends the lane
+        let deadly = sh("kill -9 $$");
+        let operations = [Operation::Write(write(file.clone(), b"again"))];
+        let acted = connection.act_then_ask(None, &operations, std::slice::from_ref(&deadly)).await.expect("acts");
+        assert_eq!((acted.outputs.len(), acted.answers), (1, None), "{}", ground.shell);
+        let further = [deadly.clone()];
+        let (answers, further) = connection.ask_ahead(None, std::slice::from_ref(&read), &further).await.expect("asks");
+        assert_eq!(answers, [Answer::Bytes(Some(b"again".to_vec()))], "{}", ground.shell);
+        assert_eq!(further, None, "{}", ground.shell);
+        // asked for its own sake it is an error
+        assert!(connection.ask(None, &[deadly]).await.is_err(), "{}", ground.shell);
+        assert!(connection.ask(None, &[read]).await.is_ok(), "{}", ground.shell);
+        connection.close().await;
+    }
+}

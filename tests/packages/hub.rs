@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::stage::{Ran, Stage, docker, eventually, job, try_docker};
-use provision::services::{Catalogue, Instance, render};
+use provision::services::{Catalogue, render};
 
 const ADMIN: &str = "Admin@\"pass\\8264";
 const SITE: &str = "erp.cliente.example";
@@ -97,7 +97,7 @@ impl Bench {
 /// The text that the rendered stack gives to the one-shot.
 fn configurator() -> String {
     let catalogue = Catalogue::load(Path::new(env!("CARGO_MANIFEST_DIR")), &[]).unwrap();
-    let stack = render::sample(&catalogue, catalogue.get("hub").unwrap(), &Instance::plain("hub"), "compose").unwrap();
+    let stack = render::sample(&catalogue, catalogue.get("hub").unwrap(), "compose").unwrap();
     stack["services"]["configurator"]["command"][0].as_str().unwrap().replace("$$", "$")
 }
 

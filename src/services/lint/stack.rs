@@ -8,9 +8,10 @@ use crate::error::{Error, Place};
 use crate::services::catalogue::Package;
 use crate::services::render::sample_secret;
 use crate::services::settings::{known_keys, secret_names};
+use crate::services::{Mode, ports};
 
 /// Pinned images, a health check for what stays up, no port past the firewall.
-pub(super) fn findings(package: &Package, runtime: &str, stack: &Value, findings: &mut Vec<Error>) {
+pub(super) fn findings(package: &Package, runtime: &str, mode: Mode, stack: &Value, findings: &mut Vec<Error>) {
     let place = Place::file(package.stack_template(runtime));
     let mut say =
         |text: String, hint: &str| findings.push(Error { place: Some(place.clone()), ..Error::new(text) }.hint(hint));
@@ -54,46 +55,30 @@ pub(super) fn findings(package: &Package, runtime: &str, stack: &Value, findings
                 "without one nobody knows when it is up, or that it is down",
             );
         }
-        for port in service.get("ports").and_then(Value::as_array).into_iter().flatten() {
-            if let Some(published) = published_past_firewall(port)
-                && !["80", "443"].contains(&published.as_str())
-            {
+        for port in ports::published(service) {
+            if !port.is_on_loopback() && ![80, 443].contains(&port.outside) {
                 say(
-                    format!("service `{name}` publishes port {published} on every address, past the firewall"),
+                    format!("service `{name}` publishes port {} on every address, past the firewall", port.outside),
                     "bind it to 127.0.0.1, or let the proxy route to it",
+                );
+            }
+            if mode == Mode::Produccion && DEBUGGERS.contains(&port.inside) {
+                say(
+                    format!("service `{name}` publishes port {}, on which debuggers listen", port.outside),
+                    "publish it in the mode `debug` only",
                 );
             }
         }
     }
 }
 
+/// Ports on which debuggers listen by custom: debugpy, Node's inspector, the JVM's, delve.
+const DEBUGGERS: &[u16] = &[5678, 9229, 5005, 2345];
+
 fn is_long_running(service: &Value) -> bool {
     let restart = service.get("restart").and_then(Value::as_str).unwrap_or("always");
     let mode = service.pointer("/deploy/mode").and_then(Value::as_str).unwrap_or("replicated");
     restart != "no" && !restart.starts_with("on-failure") && !mode.ends_with("-job")
-}
-
-/// The published port if it is not bound to a loopback address.
-fn published_past_firewall(port: &Value) -> Option<String> {
-    match port {
-        Value::String(text) => {
-            let text = text.split('/').next().unwrap_or_default();
-            let parts: Vec<&str> = text.split(':').collect();
-            match parts.as_slice() {
-                [_container] => None,
-                [published, _] => Some((*published).to_owned()),
-                [address, published, _] if !address.starts_with("127.") => Some((*published).to_owned()),
-                _ => None,
-            }
-        }
-        Value::Object(map) => {
-            let address = map.get("host_ip").and_then(Value::as_str).unwrap_or_default();
-            let published = map.get("published")?;
-            (!address.starts_with("127."))
-                .then(|| published.as_str().map_or_else(|| published.to_string(), str::to_owned))
-        }
-        _ => None,
-    }
 }
 
 /// All texts in a value, keys left out.
@@ -134,15 +119,6 @@ mod tests {
     #[test]
     fn variables_of_docker_are_found() {
         assert_eq!(interpolated("a ${A} $B ${C:-d}/$$D $${E} $ 5 $1"), ["A", "B", "C"]);
-    }
-
-    #[test]
-    fn ports_past_the_firewall_are_seen() {
-        assert_eq!(published_past_firewall(&json!("5432:5432")), Some("5432".to_owned()));
-        assert_eq!(published_past_firewall(&json!("127.0.0.1:5432:5432")), None);
-        assert_eq!(published_past_firewall(&json!("0.0.0.0:81:80/tcp")), Some("81".to_owned()));
-        assert_eq!(published_past_firewall(&json!({"target": 80, "published": 8081})), Some("8081".to_owned()));
-        assert_eq!(published_past_firewall(&json!("8000")), None);
     }
 
     #[test]

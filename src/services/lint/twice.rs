@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Place};
 use crate::services::catalogue::Package;
+use crate::services::ports;
 
 /// Compares the stacks of two instances as they come out of the template.
 pub(super) fn findings(package: &Package, runtime: &str, one: &Value, two: &Value, findings: &mut Vec<Error>) {
@@ -33,9 +34,7 @@ fn claims(stack: &Value) -> BTreeSet<(&'static str, String)> {
         entries("networks").filter(|(_, about)| external(about)).map(|(name, _)| name).collect();
     for (_, service) in entries("services") {
         claims.extend(service.get("container_name").map(|name| ("container name", text(name))));
-        for port in service.get("ports").and_then(Value::as_array).into_iter().flatten() {
-            claims.extend(published(port).map(|port| ("port", port)));
-        }
+        claims.extend(ports::published(service).into_iter().map(|port| ("port", port.outside.to_string())));
         let networks = service.get("networks").and_then(Value::as_object).into_iter().flatten();
         for (_, joined) in networks.filter(|(name, _)| shared.contains(name)) {
             let aliases = joined.get("aliases").and_then(Value::as_array).into_iter().flatten();
@@ -55,19 +54,6 @@ fn claims(stack: &Value) -> BTreeSet<(&'static str, String)> {
         }
     }
     claims
-}
-
-fn published(port: &Value) -> Option<String> {
-    match port {
-        Value::String(text) => {
-            let mut parts = text.split('/').next()?.rsplit(':').skip(1);
-            parts.next().filter(|port| !port.is_empty()).map(str::to_owned)
-        }
-        Value::Object(long) => {
-            long.get("published").map(|port| port.as_str().map_or_else(|| port.to_string(), str::to_owned))
-        }
-        _ => None,
-    }
 }
 
 /// The names of labels, as a list of `name=value` or as a mapping.

@@ -1,0 +1,10 @@
+//! The menu and the questions as an operator meets them: the program on a pseudo-terminal, keys pressed, the screen
+//! read. The screens of docs/menu.md come from here and are compared with it.
+
+#[path = "../cli/project.rs"]
+mod project;
+
+mod screens;
+mod stage;
+mod terminal;
+mod walk;
