@@ -8,6 +8,7 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::Result;
 use crate::report::style;
 
+mod backup;
 mod common;
 mod down;
 mod edit;
@@ -78,6 +79,9 @@ enum Verb {
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
+    /// Take backups of services
+    #[command(visible_alias = "respaldo")]
+    Backup(backup::Flags),
     /// Where a setting of a service comes from on a host
     #[command(visible_alias = "explicar")]
     Explain(explain::Flags),
@@ -165,6 +169,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Down(flags)) => block_on(down::main(flags)),
         Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
+        Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
         Some(Verb::Report(flags)) => report::main(flags),

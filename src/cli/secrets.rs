@@ -14,6 +14,7 @@ use crate::error::{Error, Place, Result};
 use crate::plan::Secret;
 use crate::report::style::table;
 use crate::secrets::{EnvFile, SecretKind, generate};
+use crate::services::backup;
 use crate::services::settings::{env_path, recipients};
 
 #[derive(Args)]
@@ -25,7 +26,8 @@ use crate::services::settings::{env_path, recipients};
   provision secrets edit hub --host clienteA               all of them in $EDITOR
   provision secrets generate hub/DB_PASSWORD --host clienteA
 
-Files: inventory/vps_data/<host>/<service>.env.age; `global` is for all services of a host.")]
+Files: inventory/vps_data/<host>/<service>.env.age; `global` is for all services of a host,
+`backup` for the places where its backups are kept.")]
 pub struct Flags {
     #[command(subcommand)]
     verb: Verb,
@@ -235,10 +237,10 @@ fn change(
     Ok(0)
 }
 
-/// The service's name, which is also that of its file; `global` is for all of them.
+/// The service's name, which is also that of its file; `global` is for all of them, `backup` for none.
 fn service_id(fleet: &Fleet, service: &str) -> Result<String> {
     match service {
-        "global" => Ok(service.to_owned()),
+        "global" | backup::SECRETS => Ok(service.to_owned()),
         other => fleet.catalogue.instance(other).map(|instance| instance.to_string()),
     }
 }

@@ -17,6 +17,7 @@ use crate::error::{Error, Place};
 use crate::shipped;
 use crate::vars::{NoWorld, Scope, validate};
 
+mod backup;
 mod stack;
 mod twice;
 
@@ -24,6 +25,7 @@ mod twice;
 pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
     let mut findings = Vec::new();
     manifest(catalogue, package, &mut findings);
+    backup::findings(package, &mut findings);
     templates(package, &mut findings);
     findings.extend(stacks(catalogue, package));
     let mut seen = BTreeSet::new();

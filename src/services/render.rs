@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::backup::{self, Choices};
 use super::catalogue::{Catalogue, Package, hex};
 use super::instance::Instance;
 use super::mode::Mode;
@@ -147,6 +148,7 @@ pub fn render(
     version: &str,
     settings: &Settings,
     requires: Vec<String>,
+    choices: &Choices,
 ) -> Result<Rendered> {
     let manifest = &package.manifest;
     let scope = &settings.scope;
@@ -231,6 +233,7 @@ pub fn render(
         .map(|d| json!({"path": format!("{root}/{}", d.path), "owner": d.owner, "group": d.group, "mode": d.mode}))
         .collect();
     let digest = digest(&stack, &env, &files);
+    let backup = backup::render(package, instance, host, &root, version, &env, &databases, choices)?;
     let label = match host.runtime.as_str() {
         "swarm" => "com.docker.stack.namespace",
         _ => "com.docker.compose.project",
@@ -243,6 +246,7 @@ pub fn render(
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files,
         "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
+        "backup": backup,
         "dependency_checks": dependency_checks(catalogue, package, instance, &requires),
         "record": {"service": name, "version": version, "digest": digest, "project": project, "root": root,
                    "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash()},

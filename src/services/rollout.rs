@@ -4,6 +4,7 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::backup::{self, Choices};
 use super::instance::Instance;
 use super::render::{self, HostPlace, Rendered};
 use super::settings::{self, Settings, Sources};
@@ -29,6 +30,7 @@ pub struct HostServices {
     pub host: String,
     pub services: Vec<Rendered>,
     settings: IndexMap<String, Settings>,
+    backups: Choices,
 }
 
 /// Everything that will be deployed, on every host.
@@ -59,7 +61,8 @@ impl Rollout {
 
     /// Are there secrets that were made now and are not stored yet?
     pub fn generates(&self) -> bool {
-        self.hosts.values().any(|host| host.settings.values().any(|settings| !settings.generated.is_empty()))
+        let makes = |host: &HostServices| host.settings.values().any(|settings| !settings.generated.is_empty());
+        self.hosts.values().any(|host| makes(host) || host.backups.generated())
     }
 
     /// The same for a verb that brings nothing to a host: secrets that were made up for the templates are not kept.
@@ -77,6 +80,9 @@ impl Rollout {
                 if settings::store(inventory, identities, &host.host, service, settings)? {
                     written.push(format!("{}/{service}", host.host));
                 }
+            }
+            if host.backups.store(inventory, identities, &host.host)? {
+                written.push(format!("{}/{}", host.host, backup::SECRETS));
             }
         }
         Ok(written)
@@ -147,6 +153,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
             Error::new(format!("host `{host}`: unknown runtime `{}`", place.runtime)).hint("it is compose or swarm")
         );
     }
+    let backups = Choices::load(sources, host, &base)?;
     let (mut services, mut settings, mut errors) = (Vec::new(), IndexMap::new(), Vec::new());
     let mut exports = Object::new();
     for id in &all {
@@ -174,7 +181,9 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
                 .value(&Value::Object(package.manifest.exports.clone()))
                 .map_err(|fault| fault.at(&package.place()))?;
             if chosen {
-                services.push(render::render(catalogue, package, &instance, &place, &version, &resolved, requires)?);
+                let rendered =
+                    render::render(catalogue, package, &instance, &place, &version, &resolved, requires, &backups)?;
+                services.push(rendered);
             }
             Ok((resolved, exported))
         });
@@ -191,7 +200,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
     errors.extend(collisions(host, &services));
     match Error::all(errors) {
         Some(error) => Err(error),
-        None => Ok(HostServices { host: host.to_owned(), services, settings }),
+        None => Ok(HostServices { host: host.to_owned(), services, settings, backups }),
     }
 }
 

@@ -10,7 +10,7 @@ fn two_instances_run_side_by_side() {
     let ask = |own: &str, of: &str, host: &str| {
         let script = format!(
             "REDISCLI_AUTH=$(sed -n \"s/^REDIS_PASSWORD=['\\\"]*\\([^'\\\"]*\\).*/\\1/p\" /opt/ATS/VersatileHub/services/{of}/.env); \
-             docker exec -e REDISCLI_AUTH=$REDISCLI_AUTH versatile-{own} redis-cli -h {host} set {host} {host} 2>&1"
+             docker exec -e REDISCLI_AUTH=$REDISCLI_AUTH versatile-{own} redis-cli -h versatile-{host} set {host} {host} 2>&1"
         );
         stage.inside("s", &script)
     };

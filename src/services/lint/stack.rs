@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Place};
 use crate::services::catalogue::Package;
+use crate::services::manifest::Backup;
 use crate::services::render::sample_secret;
 use crate::services::settings::{known_keys, secret_names};
 use crate::services::{Mode, ports};
@@ -21,7 +22,11 @@ pub(super) fn findings(package: &Package, runtime: &str, mode: Mode, stack: &Val
     let jobs = manifest.jobs.iter().map(|job| (format!("job `{}`", job.name), &job.service));
     let databases =
         manifest.databases.iter().filter_map(|d| Some((format!("database `{}`", d.engine), d.service.as_ref()?)));
-    for (who, wanted) in jobs.chain(databases).filter(|(_, wanted)| !names.contains(&wanted.as_str())) {
+    let service = |item: &'_ Backup| item.kind.service().map(str::to_owned);
+    let backups: Vec<(String, String)> =
+        manifest.backup.iter().filter_map(|item| Some((format!("backup `{}`", item.name()), service(item)?))).collect();
+    let backups = backups.iter().map(|(who, wanted)| (who.clone(), wanted));
+    for (who, wanted) in jobs.chain(databases).chain(backups).filter(|(_, wanted)| !names.contains(&wanted.as_str())) {
         say(
             format!("{who} is for the service `{wanted}`, which the stack does not have"),
             &format!("it has: {}", names.join(", ")),
