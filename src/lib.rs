@@ -14,7 +14,7 @@
 //! | 2 | [`modules`] | pure: arguments + observed state → plan |
 //! | 2 | [`inventory`] | hosts, groups, patterns |
 //! | 1 | [`vars`], [`secrets`] | templates and scopes; age files and redaction |
-//! | 0 | [`plan`], [`event`], [`yaml`], [`shipped`], [`error`] | the vocabulary, and the files that the binary carries |
+//! | 0 | [`plan`], [`event`], [`yaml`], [`shipped`], [`context`], [`error`] | the vocabulary, the files that the binary carries, what images are built from |
 //!
 //! What holds everywhere:
 //! - Modules never see the lane; they share [`plan`]. Reports never see the engine; they share [`event`].
@@ -25,6 +25,7 @@
 //! Deliberately absent: an agent on the target, Python on the target, telemetry.
 
 pub mod cli;
+pub mod context;
 pub mod engine;
 pub mod error;
 pub mod event;

@@ -11,6 +11,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::context::Context;
+
 /// The value type of variables, arguments and returns. JSON with insertion order.
 pub type Object = Map<String, Value>;
 
@@ -332,9 +334,17 @@ impl fmt::Debug for Write {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upload {
     pub to: Destination,
-    pub from: PathBuf,
-    /// SHA-256 of the local file in lowercase hex; compared with what arrived.
+    pub from: Freight,
+    /// SHA-256 in lowercase hex of what is sent; compared with what arrived.
     pub checksum: String,
+}
+
+/// What an [`Upload`] sends from the controller.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Freight {
+    File(PathBuf),
+    /// A folder as a tar stream.
+    Folder(Context),
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const FLOORS: &[(u8, &[&str])] = &[
-    (0, &["plan", "event", "yaml", "error", "shipped"]),
+    (0, &["plan", "event", "yaml", "error", "shipped", "context"]),
     (1, &["vars", "secrets"]),
     (2, &["modules", "inventory"]),
     (3, &["playbook"]),

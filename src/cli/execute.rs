@@ -85,6 +85,7 @@ pub async fn execute(
         command: command_line(),
         become_password,
         window: flags.window,
+        grace: engine::GRACE,
     };
     engine::verify(&job)?;
     let journal = journal::Journal::create(&fleet.runs, &run)?;

@@ -8,8 +8,10 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::Result;
 use crate::report::style;
 
+mod ask;
 mod backup;
 mod common;
+mod configure;
 mod down;
 mod edit;
 mod execute;
@@ -22,6 +24,7 @@ mod metrics;
 mod registry;
 mod report;
 mod restart;
+mod rollback;
 mod rollout;
 mod run;
 mod screen;
@@ -29,6 +32,7 @@ mod secrets;
 mod slice;
 mod status;
 mod up;
+mod update;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -65,6 +69,9 @@ enum Verb {
     /// Choose clients, services and what to do with them
     #[command(visible_alias = "menú")]
     Menu(menu::Flags),
+    /// Ask for the settings of services, and write them into the inventory
+    #[command(visible_alias = "configurar")]
+    Configure(configure::Flags),
     /// Run a playbook
     Run(run::Flags),
     /// Start services as they are declared, and wait until they are healthy
@@ -88,6 +95,12 @@ enum Verb {
     /// Earlier runs
     #[command(visible_alias = "historial")]
     History(history::Flags),
+    /// Update services in batches of clients, with a backup before and a look after
+    #[command(visible_alias = "actualizar")]
+    Update(update::Flags),
+    /// Bring services back to an earlier release
+    #[command(visible_alias = "revertir")]
+    Rollback(rollback::Flags),
     /// A run as an HTML page or as JUnit XML
     #[command(visible_alias = "informe")]
     Report(report::Flags),
@@ -164,6 +177,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         }
         None => block_on(rollout::main(cli.rollout)),
         Some(Verb::Menu(flags)) => menu::main(flags),
+        Some(Verb::Configure(flags)) => configure::main(flags),
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
         Some(Verb::Up(flags)) => block_on(up::main(flags)),
         Some(Verb::Down(flags)) => block_on(down::main(flags)),
@@ -172,6 +186,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
+        Some(Verb::Update(flags)) => block_on(update::main(flags)),
+        Some(Verb::Rollback(flags)) => block_on(rollback::main(flags)),
         Some(Verb::Report(flags)) => report::main(flags),
         Some(Verb::Metrics(flags)) => metrics::main(flags),
         Some(Verb::Inventory(flags)) => inventory::main(flags),

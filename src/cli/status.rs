@@ -276,6 +276,7 @@ async fn ask(
         command: Vec::new(),
         become_password: None,
         window: 0,
+        grace: crate::engine::GRACE,
     };
     let mut answers = IndexMap::new();
     let hear = |event: Event| {

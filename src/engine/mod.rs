@@ -26,6 +26,7 @@ mod wire;
 mod work;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use tokio::sync::mpsc::UnboundedSender;
@@ -64,7 +65,12 @@ pub struct Job {
     pub become_password: Option<crate::plan::Secret>,
     /// How many tasks are asked about ahead of time at most; changes only the clock.
     pub window: usize,
+    /// After Ctrl-C, what runs on a host has this long to come to its end before it is left alone.
+    pub grace: Duration,
 }
+
+/// For [`Job::grace`] where nobody says otherwise.
+pub const GRACE: Duration = Duration::from_secs(30);
 
 /// What came of a run.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::modules::sha256;
-use crate::plan::{Answer, Change, Destination, FileKind, FileStat, Object, Operation, Query};
+use crate::plan::{Answer, Change, Destination, FileKind, FileStat, Freight, Object, Operation, Query};
 
 /// Links are followed this often.
 const MOST_LINKS: usize = 8;
@@ -38,7 +38,10 @@ impl Overlay {
                     self.put(&write.to.path, Thing::File(stat, Some(write.content.clone())));
                 }
                 Operation::Upload(upload) => {
-                    let size = std::fs::metadata(&upload.from).map_or(0, |meta| meta.len());
+                    let size = match &upload.from {
+                        Freight::File(from) => std::fs::metadata(from).map_or(0, |meta| meta.len()),
+                        Freight::Folder(_) => 0,
+                    };
                     self.put(&upload.to.path, Thing::File(file(&upload.to, size, upload.checksum.clone()), None));
                 }
                 Operation::Run { .. } | Operation::Fetch { .. } | Operation::Reconnect => {}

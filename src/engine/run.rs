@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -46,6 +46,7 @@ pub(super) struct Run {
     pub tags: Vec<String>,
     pub skip_tags: Vec<String>,
     pub window: usize,
+    pub grace: Duration,
     pub owner: String,
     pub since: String,
 }
@@ -199,6 +200,7 @@ pub(super) async fn run(
         tags: job.tags,
         skip_tags: job.skip_tags,
         window: job.window,
+        grace: job.grace,
         owner: format!("{user}@{machine}"),
         since: super::emit::now(),
     });
@@ -292,11 +294,12 @@ async fn play(run: &Arc<Run>, planned: Planned, index: usize) -> bool {
         run.emit.emit(Kind::Note { host: None, level: Level::Info, text });
         return true;
     }
-    for names in batches(&hosts, &serial(run, &play)) {
+    let mut batches = batches(&hosts, &serial(run, &play)).into_iter();
+    while let Some(names) = batches.next() {
         if run.cancel.is_cancelled() {
             return false;
         }
-        let magic = Arc::new(scope::about_batch(&play, &hosts, &names));
+        let magic = Arc::new(scope::about_batch(&play, &hosts));
         let batch = Arc::new(Batch {
             run: run.clone(),
             play: play.clone(),
@@ -320,6 +323,11 @@ async fn play(run: &Arc<Run>, planned: Planned, index: usize) -> bool {
             }
         }
         if batch.broken.load(Ordering::SeqCst) {
+            let rest: Vec<String> = batches.flatten().collect();
+            if !rest.is_empty() {
+                let text = format!("not tried, because of what failed before: {}", rest.join(", "));
+                run.emit.emit(Kind::Note { host: None, level: Level::Warning, text });
+            }
             return false;
         }
     }

@@ -114,12 +114,11 @@ pub(super) fn about_run(job: &super::Job) -> Object {
 }
 
 /// Magic variables of one batch of one play.
-pub(super) fn about_batch(play: &crate::playbook::Play, all: &[String], batch: &[String]) -> Object {
+pub(super) fn about_batch(play: &crate::playbook::Play, all: &[String]) -> Object {
     let roles: Vec<&str> = play.roles.iter().map(|role| role.name.as_str()).collect();
     object(json!({
         "ansible_play_name": play.name,
         "ansible_play_hosts_all": all,
-        "ansible_play_batch": batch,
         "ansible_play_role_names": roles,
         "ansible_role_names": roles,
         "role_names": roles,
@@ -140,7 +139,14 @@ fn about_host(run: &Run, host: &Host) -> Object {
 
 fn about_place(batch: &Batch, around: &Around) -> Object {
     let alive = batch.pace.alive();
-    let mut vars = object(json!({ "ansible_play_hosts": alive, "play_hosts": alive }));
+    // of this batch those that go on, of the other ones those that did not fail
+    let all = batch.magic.get("ansible_play_hosts_all").and_then(Value::as_array);
+    let well = |name: &&str| match batch.hosts.iter().any(|own| own == name) {
+        true => alive.iter().any(|own| own == name),
+        false => batch.run.host(name).is_some_and(|host| host.fate() == super::host::Fate::Well),
+    };
+    let play: Vec<&str> = all.into_iter().flatten().filter_map(Value::as_str).filter(well).collect();
+    let mut vars = object(json!({ "ansible_play_hosts": play, "ansible_play_batch": alive, "play_hosts": alive }));
     if let Some(role) = &around.role {
         let parents: Vec<&str> = role.parents.iter().map(|role| role.name.as_str()).collect();
         let paths: Vec<String> = role.parents.iter().map(|role| text(&role.path)).collect();

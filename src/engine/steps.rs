@@ -92,7 +92,9 @@ impl Walk {
         if task.keywords.delegate_to.is_some() {
             return true;
         }
-        let telling = |name: &String| matches!(name.as_str(), "hostvars" | "ansible_play_hosts" | "play_hosts");
+        let telling = |name: &String| {
+            matches!(name.as_str(), "hostvars" | "ansible_play_hosts" | "ansible_play_batch" | "play_hosts")
+        };
         let mut written: Vec<Value> = vec![Value::Object(Object::clone(&task.action.args))];
         written.extend(task.action.template.iter().cloned());
         written.extend(task.repeat.iter().map(|repeat| repeat.over.clone()));
@@ -126,7 +128,7 @@ impl Walk {
         let name = task.action.args.get("src").and_then(|src| scope.value(src).ok());
         let path = name.and_then(|name| crate::playbook::find_file(&task.around, "templates", name.as_str()?).ok());
         let text = path.and_then(|path| shipped::read_to_string(&path).ok());
-        text.is_some_and(|text| ["hostvars", "play_hosts"].iter().any(|name| text.contains(name)))
+        text.is_some_and(|text| ["hostvars", "play_hosts", "play_batch"].iter().any(|name| text.contains(name)))
     }
 
     /// The implicit first task of a play.

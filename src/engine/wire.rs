@@ -20,9 +20,6 @@ use crate::event::{Cause, Kind};
 use crate::lane::{ActError, Acted, Become, Connection, Connections, Hello, Target, Trouble};
 use crate::plan::{Answer, Operation, Output, Query};
 
-/// After Ctrl-C, what runs on a host has this long to come to its end.
-const GRACE: Duration = Duration::from_secs(30);
-
 /// All connections of one host; nearly always one.
 pub(super) struct Wire {
     host: String,
@@ -69,8 +66,15 @@ pub(super) struct Way<'w> {
     link: Arc<Link>,
     pub who: Option<Become>,
     pub hello: Hello,
-    cancel: &'w CancellationToken,
+    patience: Patience<'w>,
     forks: &'w Semaphore,
+}
+
+/// After Ctrl-C what runs may still end, but not for ever.
+#[derive(Clone, Copy)]
+pub(super) struct Patience<'w> {
+    pub cancel: &'w CancellationToken,
+    pub grace: Duration,
 }
 
 impl Wire {
@@ -90,7 +94,7 @@ impl Wire {
         target: &Target,
         who: Option<Become>,
         connections: &Connections,
-        cancel: &'w CancellationToken,
+        patience: Patience<'w>,
         forks: &'w Semaphore,
         emit: &Emitter,
     ) -> Result<Way<'w>, Trouble> {
@@ -101,19 +105,19 @@ impl Wire {
             match links.iter().find(|(known, _)| *known == key) {
                 Some((_, link)) => link.clone(),
                 None => {
-                    let connection = connections.open(target, cancel).await?;
+                    let connection = connections.open(target, patience.cancel).await?;
                     let link = Arc::new(Link { connection, ahead: Mutex::default(), greeted: AtomicBool::new(false) });
                     links.push((key, link.clone()));
                     link
                 }
             }
         };
-        let hello = bounded(cancel, link.connection.hello(who.as_ref())).await?;
+        let hello = patience.bounds(link.connection.hello(who.as_ref())).await?;
         if !link.greeted.swap(true, Ordering::SeqCst) {
             let took_ms = begin.elapsed().as_millis() as u64;
             emit.emit(Kind::HostConnected { host: self.host.clone(), took_ms });
         }
-        Ok(Way { wire: self, link, who, hello, cancel, forks })
+        Ok(Way { wire: self, link, who, hello, patience, forks })
     }
 
     /// Forgets what was fetched ahead: something outside of this connection may have changed the host.
@@ -359,22 +363,20 @@ impl Way<'_> {
     async fn turn<T, E: From<Trouble>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         // the semaphore is never closed
         let _place = self.forks.acquire().await;
-        bounded(self.cancel, work).await
+        self.patience.bounds(work).await
     }
 }
 
-/// After Ctrl-C what runs may still end, but not for ever.
-async fn bounded<T, E: From<Trouble>>(
-    cancel: &CancellationToken,
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
-    tokio::select! {
-        done = work => done,
-        () = async { cancel.cancelled().await; tokio::time::sleep(GRACE).await } => {
-            let msg = format!("interrupted, and after {} s the host may still be busy with this task", GRACE.as_secs());
-            Err(Trouble::new(Cause::Interrupted, msg)
-                .hint("it is left to come to its end there; the next run waits for that, looks again and goes on")
-                .into())
+impl Patience<'_> {
+    async fn bounds<T, E: From<Trouble>>(self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        tokio::select! {
+            done = work => done,
+            () = async { self.cancel.cancelled().await; tokio::time::sleep(self.grace).await } => {
+                let seconds = self.grace.as_secs();
+                let msg = format!("interrupted; {seconds} s later the host was still busy with this task, and may be yet");
+                let hint = "what still runs there is left to end by itself; the next run waits for that, looks again and goes on";
+                Err(Trouble::new(Cause::Interrupted, msg).hint(hint).into())
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use super::lock::{self, Claim};
 use super::settle::{Reach, settle};
 use super::task::number;
 use super::walk::Walk;
-use super::wire::{Turn, Way};
+use super::wire::{Patience, Turn, Way};
 use crate::event::{Cause, Kind, TaskRef};
 use crate::inventory::connection::{BecomeMethod as SettingsBecome, Method as SettingsMethod, Settings};
 use crate::lane::{ActError, Become, BecomeMethod, Method, Target, Trouble};
@@ -100,8 +100,8 @@ impl Walk {
     pub async fn way<'w>(&'w self, route: &'w Route) -> Result<Way<'w>, Trouble> {
         let run = &self.run;
         let wire = &route.host.wire;
-        let way =
-            wire.way(&route.target, route.who.clone(), &run.connections, &run.cancel, &run.forks, &run.emit).await?;
+        let patience = Patience { cancel: &run.cancel, grace: run.grace };
+        let way = wire.way(&route.target, route.who.clone(), &run.connections, patience, &run.forks, &run.emit).await?;
         if route.host.facts().is_empty() {
             route.host.add_facts(way.hello.facts(), false);
         }

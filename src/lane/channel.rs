@@ -92,10 +92,11 @@ async fn open_ssh(session: &Arc<Session>, command: &str) -> Result<Channel, open
     })
 }
 
-/// In a process group of its own, so that ending what runs there does not end us.
+/// In a process group of its own, so that ending what runs there does not end us. Not killed when it is dropped: the
+/// shell ends with its input, after what it is doing, as it does on a host.
 fn open_local(command: &str) -> std::io::Result<Channel> {
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(command).process_group(0).kill_on_drop(true);
+    shell.arg("-c").arg(command).process_group(0);
     shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = shell.spawn()?;
     let missing = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);

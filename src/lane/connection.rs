@@ -233,9 +233,9 @@ impl Connection {
                 let checksum = sha256(content);
                 self.upload(who, (to, &checksum), content.as_slice(), operations, questions, done).await
             }
-            Operation::Upload(Upload { to, from, checksum }) => match tokio::fs::File::open(from).await {
+            Operation::Upload(Upload { to, from, checksum }) => match transfer::load(from).await {
                 Ok(file) => self.upload(who, (to, checksum), file, operations, questions, done).await,
-                Err(error) => Err(failed(local(format!("could not read {}: {error}", from.display())), done)),
+                Err(why) => Err(failed(local(why), done)),
             },
             Operation::Fetch { path, to } => {
                 let link = self.link().await?;

@@ -16,12 +16,26 @@ use crate::plan::quote;
 /// How long sudo may take to ask or to let us in: it waits some seconds after a wrong password, LDAP may be slow.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What login shells do not leave alone between single quotes: csh's `!` and newlines, fish's backslashes.
+const ODD: [char; 4] = ['!', '\\', '\n', '\''];
+
+/// Spelt for `printf %b`, in characters that every login shell leaves alone between single quotes.
+fn spelt(word: &str) -> String {
+    let safe = |byte: &u8| byte.is_ascii_alphanumeric() || b"_./-".contains(byte);
+    word.bytes().map(|byte| if safe(&byte) { char::from(byte).to_string() } else { format!("\\0{byte:03o}") }).collect()
+}
+
+/// Reads such words back into `$@`.
+const READ: &str = "for a; do shift; a=$(printf %b. \"$a\"); set -- \"$@\" \"${a%.}\"; done; ";
+
 /// The command line that runs `sh -c INNER sh ARGS…` as the user, after printing the token and a dot.
 pub fn command(who: Option<&Become>, inner: &str, args: &[&str], token: &str) -> String {
-    let words: Vec<String> = args.iter().map(|arg| quote(arg)).collect();
+    let odd = args.iter().any(|arg| arg.contains(ODD));
+    let words: Vec<String> = args.iter().map(|arg| if odd { quote(&spelt(arg)) } else { quote(arg) }).collect();
     let words = words.join(" ");
     // the token comes first, as $1 of the inner script
-    let inner = format!("printf %s. \"$1\"; shift; {inner}");
+    let read = if odd { READ } else { "" };
+    let inner = format!("printf %s. \"$1\"; shift; {read}{inner}");
     let Some(who) = who else {
         return format!("exec sh -c {} sh {token} {words}", quote(&inner));
     };
@@ -37,6 +51,9 @@ pub fn command(who: Option<&Become>, inner: &str, args: &[&str], token: &str) ->
     format!("exec sh -c {} sh {} {} {token} {words}", quote(&outer), quote(&who.user), quote(&inner))
 }
 
+const DOAS: &str =
+    "allow it without one (`permit nopass` in /etc/doas.conf) and leave out the become password, or use sudo";
+
 /// Whether the first request has to wait for [`converse`].
 pub fn must_converse(who: Option<&Become>) -> bool {
     who.is_some_and(|who| who.password.is_some() || who.method == BecomeMethod::Su)
@@ -46,9 +63,7 @@ pub fn must_converse(who: Option<&Become>) -> bool {
 pub fn check(who: Option<&Become>) -> Result<(), Trouble> {
     match who {
         Some(Become { method: BecomeMethod::Doas, password: Some(_), .. }) => {
-            Err(Trouble::new(Cause::Become, "doas reads passwords from a terminal only").hint(
-                "allow it without one (`permit nopass` in doas.conf) and leave out the become password, or use sudo",
-            ))
+            Err(Trouble::new(Cause::Become, "doas reads passwords from a terminal only").hint(DOAS))
         }
         _ => Ok(()),
     }
@@ -132,8 +147,12 @@ fn wrong(who: &Become) -> Trouble {
             .hint(
                 "check `ansible_become_password`: sudo wants the password of the login user, su that of the other one",
             ),
-        None => Trouble::new(Cause::Become, format!("becoming `{}` needs a password", who.user))
-            .hint("give it with --ask-become-pass or `ansible_become_password`"),
+        None => {
+            Trouble::new(Cause::Become, format!("becoming `{}` needs a password", who.user)).hint(match who.method {
+                BecomeMethod::Sudo | BecomeMethod::Su => "give it with --ask-become-pass or `ansible_become_password`",
+                BecomeMethod::Doas => DOAS,
+            })
+        }
     }
 }
 
@@ -150,8 +169,14 @@ pub fn explain(who: &Become, stderr: &[u8]) -> Trouble {
     } else if has(&["a password is required", "Authentication required", "Authorization required"]) {
         wrong(&Become { password: None, ..who.clone() })
     } else if has(&["not in the sudoers file", "is not allowed to", "may not run sudo", "Operation not permitted"]) {
-        trouble(format!("the login user may not become `{user}`: {last}"))
-            .hint("allow it on the host: a file in /etc/sudoers.d, checked with visudo -c")
+        trouble(format!("the login user may not become `{user}`: {last}")).hint(match who.method {
+            BecomeMethod::Sudo | BecomeMethod::Su => {
+                "allow it on the host: a file in /etc/sudoers.d, checked with visudo -c"
+            }
+            BecomeMethod::Doas => "allow it on the host: `permit nopass` in /etc/doas.conf, checked with doas -C",
+        })
+    } else if has(&["doas is not enabled"]) {
+        trouble("doas is not set up on the host".to_owned()).hint(DOAS)
     } else if has(&["not found", "No such file"]) {
         trouble(format!("the host has no program to become `{user}` with: {last}"))
             .hint("install sudo on the host, log in as that user, or set `ansible_become_method: su`")
@@ -178,6 +203,7 @@ mod tests {
             ("joe is not in the sudoers file.\n", "may not become"),
             ("sh: 1: exec: sudo: not found\n", "no program to become"),
             ("sudo: unknown user nobdy\n", "does not exist"),
+            ("doas: doas is not enabled, /etc/doas.conf: No such file or directory\n", "not set up"),
             ("sudo: sorry, you must have a tty to run sudo\n", "terminal"),
             ("", "it said nothing"),
         ];

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use super::channel::{Channel, Link};
 use super::{Become, Trouble, elevate, frame};
 use crate::event::Cause;
-use crate::plan::Output;
+use crate::plan::{Freight, Output};
 
 /// How long a transfer may stand still.
 const STANDSTILL: Duration = Duration::from_secs(60);
@@ -59,6 +59,32 @@ pub async fn upload(
             Err(Trouble::new(Cause::Lost, format!("the upload broke off: {error}")))
         }
         _ => Ok(output),
+    }
+}
+
+/// Opens what is to be sent. A folder becomes a tar in a nameless file of the controller first, for it may be large.
+pub async fn load(freight: &Freight) -> Result<tokio::fs::File, String> {
+    match freight {
+        Freight::File(path) => {
+            tokio::fs::File::open(path).await.map_err(|error| format!("could not read {}: {error}", path.display()))
+        }
+        Freight::Folder(context) => {
+            let context = context.clone();
+            let written = tokio::task::spawn_blocking(move || {
+                let mut file = tempfile::tempfile()?;
+                let mut buffer = std::io::BufWriter::new(&mut file);
+                context.write(&mut buffer)?;
+                std::io::Write::flush(&mut buffer)?;
+                drop(buffer);
+                std::io::Seek::rewind(&mut file)?;
+                std::io::Result::Ok(file)
+            });
+            match written.await {
+                Ok(Ok(file)) => Ok(tokio::fs::File::from_std(file)),
+                Ok(Err(error)) => Err(format!("could not pack the folder: {error}")),
+                Err(error) => Err(format!("could not pack the folder: {error}")),
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `pull: always` (the default, as in Ansible) asks the registry on every run and is a change only if the image's id
-//! changed. Leaves out building and loading from archives.
+//! changed. Leaves out building (`docker_image_build`) and loading from archives.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ fn build(args: Object, _: &Build<'_>) -> Result<Box<dyn Module>, Failure> {
 }
 
 /// `name:tag`, unless the name already has a tag or digest.
-fn full_name(name: &str, tag: &str) -> String {
+pub(super) fn full_name(name: &str, tag: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name);
     match () {
         () if name.contains('@') || last.contains(':') => name.to_owned(),

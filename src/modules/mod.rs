@@ -26,6 +26,7 @@ mod database_mariadb;
 mod database_postgres;
 mod docker;
 mod docker_container;
+mod docker_image_build;
 mod docker_image_pull;
 mod docker_login;
 mod docker_network;
@@ -172,6 +173,7 @@ const FAMILIES: &[&[Spec]] = &[
     compose::FAMILY,
     database::FAMILY,
     docker_container::FAMILY,
+    docker_image_build::FAMILY,
     docker_image_pull::FAMILY,
     docker_login::FAMILY,
     docker_network::FAMILY,

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use sha1::Digest;
 
 use crate::plan::{
-    Destination, Diff, Expect, Failure, FileKind, FileStat, Operation, Output, Query, Return, Script, Upload, Write,
+    Destination, Diff, Expect, Failure, FileKind, FileStat, Freight, Operation, Output, Query, Return, Script, Upload,
+    Write,
 };
 
 use super::attributes::{Attributes, parent};
@@ -125,7 +126,9 @@ pub fn due(
     };
     let operation = match &content.source {
         Source::Bytes(bytes) => Operation::Write(Write { to, content: bytes.clone() }),
-        Source::Disk(from) => Operation::Upload(Upload { to, from: from.clone(), checksum: content.checksum.clone() }),
+        Source::Disk(from) => {
+            Operation::Upload(Upload { to, from: Freight::File(from.clone()), checksum: content.checksum.clone() })
+        }
     };
     // a write goes through a link, so a link that is to be replaced goes first
     let link = stat.filter(|stat| stat.kind == FileKind::Link);

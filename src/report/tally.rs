@@ -95,7 +95,7 @@ impl Tally {
                 }
             }
             Kind::ServiceFinished { host, service, status, version, url, url_result, took_ms, msg } => {
-                self.cells.push(Cell {
+                let mut cell = Cell {
                     host: host.clone(),
                     service: service.clone(),
                     status: *status,
@@ -104,7 +104,20 @@ impl Tally {
                     url_result: url_result.clone(),
                     took_ms: *took_ms,
                     msg: msg.clone(),
-                })
+                };
+                match self.cells.iter_mut().find(|known| known.host == cell.host && known.service == cell.service) {
+                    // a second look at a service is part of the same cell
+                    Some(known) => {
+                        cell.took_ms += known.took_ms;
+                        if cell.status == Status::Ok {
+                            cell.status = known.status;
+                            cell.msg = known.msg.take();
+                        }
+                        cell.url_result = cell.url_result.or(known.url_result.take());
+                        *known = cell;
+                    }
+                    None => self.cells.push(cell),
+                }
             }
             Kind::HostFinished { host, counts } => {
                 let entry = self.host(host);

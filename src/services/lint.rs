@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::catalogue::{Catalogue, Package};
 use super::instance::Instance;
 use super::mode::Mode;
-use super::settings::known_keys;
+use super::settings::{known_keys, secret_names};
 use crate::error::{Error, Place};
 use crate::shipped;
 use crate::vars::{NoWorld, Scope, validate};
@@ -98,7 +98,7 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
         }
     }
     for variable in &manifest.variables {
-        if let Some(Value::String(kind)) = &variable.validation
+        if let Some(kind) = super::settings::validation_text(variable.validation.as_ref())
             && let Err(problem) = kind.parse::<validate::Check>()
         {
             say(format!("variable `{}`: {problem}", variable.key), "see docs/registry.md for the kinds of validation");
@@ -111,9 +111,22 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     }
     let files = manifest.files.iter().map(|file| &file.src);
     let jobs = manifest.jobs.iter().flat_map(|job| [&job.check, &job.run]);
-    for file in files.chain(jobs) {
+    let dockerfiles = manifest.builds.iter().filter_map(|build| build.default_dockerfile.as_ref());
+    for file in files.chain(jobs).chain(dockerfiles) {
         if !shipped::exists(&package.dir.join(file)) {
             say(format!("`{file}` is not in the package"), "add the file or take it out of the manifest");
+        }
+    }
+    let scope = Scope::new(std::sync::Arc::new(NoWorld));
+    let secrets: Vec<String> = secret_names(package).collect();
+    for build in &manifest.builds {
+        let args = build.args.values().map(|value| scope.names(&Value::from(value.as_str())));
+        for key in args.flatten().filter(|name| secrets.contains(name)) {
+            let text = format!(
+                "the secret `{key}` is a build argument of `{}`; whoever has the image can read it",
+                build.image
+            );
+            say(text, "hand it to the container in `environment` instead");
         }
     }
     let known: Vec<String> = known_keys(package).collect();
@@ -210,10 +223,14 @@ fn templates(package: &Package, findings: &mut Vec<Error>) {
     let manifest = &package.manifest;
     let strings = manifest.networks.iter().map(|network| &network.name);
     let strings = strings.chain(manifest.urls.iter().flat_map(|url| std::iter::once(&url.url).chain(&url.contains)));
+    let sources = manifest
+        .builds
+        .iter()
+        .flat_map(|build| std::iter::once(&build.source).chain(&build.tag).chain(build.args.values()));
     let of_modes: Vec<_> = manifest.modes.named().into_iter().filter_map(|mode| manifest.modes.of(mode)).collect();
     let links = manifest.links.iter().chain(of_modes.iter().flat_map(|variant| &variant.links));
-    let strings =
-        strings.chain(links.map(|link| &link.url)).chain(&manifest.manual_steps).map(|text| Value::from(text.as_str()));
+    let strings = strings.chain(links.map(|link| &link.url)).chain(&manifest.manual_steps).chain(sources);
+    let strings = strings.map(|text| Value::from(text.as_str()));
     let defaults = manifest.variables.iter().filter_map(|variable| variable.default.clone());
     let of_modes = of_modes.iter().flat_map(|variant| variant.settings.values().cloned());
     let templated: Vec<Value> =

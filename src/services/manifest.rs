@@ -4,6 +4,7 @@
 //! Nothing here is templated; strings that may hold `{{ … }}` are rendered in [`super::settings`] and
 //! [`super::render`].
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -57,6 +58,9 @@ pub struct Manifest {
     pub directories: Vec<Directory>,
     #[serde(default)]
     pub files: Vec<File>,
+    /// Images that are built on the host instead of pulled.
+    #[serde(default)]
+    pub builds: Vec<ImageBuild>,
     #[serde(default)]
     pub health: Health,
     #[serde(default)]
@@ -213,6 +217,40 @@ pub struct File {
     pub group: Option<String>,
     #[serde(default)]
     pub template: bool,
+}
+
+/// An image of the stack that is built from source.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageBuild {
+    /// The stack's service that runs it.
+    pub service: String,
+    /// Its name, without a tag.
+    pub image: String,
+    /// A template: a folder of the package or of the operator's machine, or a git address with `#reference:folder`.
+    /// Empty: the image is pulled.
+    pub source: String,
+    /// Below the source.
+    #[serde(default)]
+    pub context: String,
+    /// Below the context.
+    #[serde(default = "dockerfile")]
+    pub dockerfile: String,
+    /// A file of the package, for a source that brings no Dockerfile.
+    #[serde(default)]
+    pub default_dockerfile: Option<String>,
+    /// Build arguments, templates. They can be read from the image, so no secrets.
+    #[serde(default)]
+    pub args: IndexMap<String, String>,
+    #[serde(default)]
+    pub target: Option<String>,
+    /// A template; the digest of the source is put behind it. The version if not given.
+    #[serde(default)]
+    pub tag: Option<String>,
+}
+
+fn dockerfile() -> String {
+    "Dockerfile".to_owned()
 }
 
 #[derive(Clone, Debug, Deserialize)]

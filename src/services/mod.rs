@@ -5,14 +5,17 @@
 //! service is a task file (`playbooks/services/deploy.yml` brings it up), not code. No service has a name here.
 
 pub mod backup;
+mod build;
 pub mod catalogue;
 pub mod declared;
+mod git;
 pub mod instance;
 pub mod lint;
 pub mod manifest;
 pub mod mode;
 mod mounted;
 pub mod ports;
+pub mod questions;
 pub mod render;
 pub mod rollout;
 pub mod settings;

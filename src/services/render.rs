@@ -175,6 +175,11 @@ pub fn render(
             "owner": file.owner, "group": file.group,
         }));
     }
+    let mut builds = Vec::new();
+    for build in &manifest.builds {
+        builds.extend(super::build::prepare(package, build, version, text)?);
+    }
+    super::build::name_images(&mut stack, &builds, &host.runtime);
     mounted::label(&mut stack, &root, &files);
     let ports: Vec<Value> = ports::of_stack(&stack)
         .iter()
@@ -243,7 +248,7 @@ pub fn render(
         "id": name, "package": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
-        "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files,
+        "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files, "builds": builds,
         "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,

@@ -175,6 +175,8 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
             .map(|provider| provider.to_string())
             .filter(|provider| order.contains(provider))
             .collect();
+        // nobody is asked about what is not rolled out
+        let sources = Sources { questions: sources.questions.filter(|_| chosen), ..*sources };
         let rendered = sources.resolve(host, package, &instance, &scope).and_then(|resolved| {
             let exported = resolved
                 .scope

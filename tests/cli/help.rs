@@ -55,7 +55,9 @@ fn commands(text: &str) -> Vec<String> {
                 || rest[..at].ends_with("| ")
                 || rest[..at].ends_with("  ")
                 || rest[..at].ends_with(":   ");
-            if alone {
+            // a title on a screen
+            let title = rest[at + "provision ".len()..].starts_with(['·', '—']);
+            if alone && !title {
                 found.push(command.trim_end_matches(['.', ',', ';', ':', '`']).to_owned());
             }
             rest = &rest[at + "provision ".len()..];

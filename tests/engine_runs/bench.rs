@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use provision::engine::{Job, Summary, run};
 use provision::event::{Event, Kind, Outcome, Status};
@@ -17,6 +18,7 @@ pub struct Bench {
     pub dir: tempfile::TempDir,
     pub check: bool,
     pub window: usize,
+    pub grace: Duration,
     pub tags: Vec<String>,
     pub skip_tags: Vec<String>,
     pub extra: Object,
@@ -50,6 +52,7 @@ impl Bench {
             dir,
             check: false,
             window: 16,
+            grace: provision::engine::GRACE,
             tags: Vec::new(),
             skip_tags: Vec::new(),
             extra: Object::new(),
@@ -98,6 +101,7 @@ impl Bench {
             command: vec!["provision".to_owned()],
             become_password: None,
             window: self.window,
+            grace: self.grace,
         }
     }
 

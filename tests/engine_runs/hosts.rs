@@ -1,5 +1,6 @@
 //! Several hosts: what they do alone, what they wait for, and what one's failure means for the others.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use provision::plan::{Failure, Object};
 use provision::services::{ServiceDeploy, Services};
 use provision::vars::Scope;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn run_once_is_done_by_the_first_and_known_to_all() {
@@ -139,6 +141,8 @@ async fn serial_any_errors_fatal_and_max_fail_percentage() {
         seen.sort();
         assert_eq!(seen, *expected, "{head}\n{}", ran.story());
         assert_eq!(ran.summary.exit_code, 1);
+        let told = format!("{:?}", ran.events).contains("not tried, because of what failed before: b, c, d");
+        assert_eq!(told, head.contains("serial: 1"), "{head}");
     }
 }
 
@@ -198,8 +202,98 @@ async fn ctrl_c_ends_what_runs_and_starts_nothing_new() {
 }
 
 #[tokio::test]
+async fn after_ctrl_c_a_busy_host_is_left_to_its_work_and_to_its_lock() {
+    let mut bench = Bench::new(&["a"]);
+    bench.grace = Duration::from_secs(1);
+    let cancel = bench.cancel.clone();
+    let long = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: long, shell: \"touch {{ out }}/begun; sleep 5; touch {{ out }}/done\"}\n    - {name: never, command: \"touch {{ out }}/never\"}\n";
+    let short = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: changes, copy: {content: x, dest: \"{{ out }}/f\"}}\n";
+    let begin = Instant::now();
+    let interrupt = async {
+        while !bench.exists("begun") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        cancel.cancel();
+    };
+    let (ran, ()) = tokio::join!(bench.run(long), interrupt);
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    assert_eq!((ran.summary.status, ran.summary.exit_code), (RunStatus::Interrupted, 130));
+    let outcome = ran.outcome("long");
+    assert_eq!(outcome.cause, Some(Cause::Interrupted));
+    assert!(outcome.text("msg").contains("still busy with this task"), "{outcome:?}");
+    assert!(outcome.hint.as_deref().is_some_and(|hint| hint.contains("the next run waits for that")), "{outcome:?}");
+    assert!(!bench.exists("done"));
+
+    // another run of this program does not get in. (One of a new program waits, since the old one is gone.)
+    bench.cancel = CancellationToken::new();
+    let mut second = bench.job(short);
+    second.run = "second".to_owned();
+    let two = bench.run_job(second).await;
+    assert_eq!(two.outcome("changes").cause, Some(Cause::Locked), "{}", two.story());
+    let done = async {
+        while !bench.exists("done") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), done).await.expect("what ran was ended");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let mut third = bench.job(short);
+    third.run = "third".to_owned();
+    assert_eq!(bench.run_job(third).await.summary.exit_code, 0, "the lock went with what held it");
+    assert!(!bench.exists("never"));
+}
+
+/// A shell for which `flock` is not there, though everything else is.
+fn shell_without_flock(bench: &Bench) -> Value {
+    let bin = bench.dir.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    for dir in ["/bin", "/usr/bin", "/usr/sbin"] {
+        for entry in std::fs::read_dir(dir).unwrap().flatten() {
+            if entry.file_name() != "flock" {
+                let _ = std::os::unix::fs::symlink(entry.path(), bin.join(entry.file_name()));
+            }
+        }
+    }
+    let path = bin.display();
+    let shell =
+        bench.file("sh", &format!("#!/bin/sh\nPATH={path}:/usr/sbin:/sbin; export PATH\nexec /bin/sh \"$@\"\n"));
+    std::fs::set_permissions(&shell, std::fs::Permissions::from_mode(0o755)).unwrap();
+    json!(shell.display().to_string())
+}
+
+#[tokio::test]
+async fn without_flock_a_directory_is_the_lock() {
+    let mut bench = Bench::new(&["a"]);
+    bench.extra = Object::from_iter([("ansible_shell_executable".to_owned(), shell_without_flock(&bench))]);
+    let lock = bench.dir.path().join("lock/a/provision.lock.d");
+    let looks = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: no flock, shell: command -v flock, failed_when: false, register: flock}\n    - {name: sure, assert: {that: flock.rc != 0, quiet: true}}\n";
+    assert_eq!(bench.run(looks).await.summary.exit_code, 0, "the test has no ground");
+    second_is_told(&bench).await;
+    assert!(!lock.exists(), "the lock is left");
+
+    // left by a holder that died, in this life of the machine and in an earlier one
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let dead = child.id();
+    child.wait().unwrap();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    for holder in [format!("{dead} {}\n", boot.trim()), "1 another-boot\n".to_owned()] {
+        std::fs::create_dir(&lock).unwrap();
+        std::fs::write(lock.join("holder"), &holder).unwrap();
+        let begin = Instant::now();
+        let ran =
+            bench.run("- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: t, command: \"true\"}\n").await;
+        assert_eq!(ran.summary.exit_code, 0, "{holder}: {}", ran.story());
+        assert!(begin.elapsed() < Duration::from_secs(3), "{holder}: {:?}", begin.elapsed());
+        assert!(!lock.exists(), "{holder}");
+    }
+}
+
+#[tokio::test]
 async fn a_second_run_on_the_same_host_is_told_who_is_there() {
-    let bench = Bench::new(&["a"]);
+    second_is_told(&Bench::new(&["a"])).await;
+}
+
+async fn second_is_told(bench: &Bench) {
     let long = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: t, command: sleep 4}\n";
     let short = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: looks, stat: {path: /}}\n    - {name: changes, copy: {content: x, dest: \"{{ out }}/f\"}}\n";
     let first = bench.job(long);
@@ -371,4 +465,13 @@ async fn files_of_variables_and_precedence() {
     let play = "- hosts: all\n  gather_facts: false\n  vars: {x: play, y: play, z: play}\n  vars_files: [vars/more.yml]\n  tasks:\n    - {name: look, debug: {msg: '{{ v }} {{ w }} {{ x }} {{ y }} {{ z }}'}}\n";
     let ran = bench.run(play).await;
     assert_eq!(ran.msg("look"), json!("group host play file extra"), "{}", ran.story());
+}
+
+#[tokio::test]
+async fn hosts_of_other_batches_are_part_of_the_play_until_they_fail() {
+    let bench = Bench::new(&["a", "b", "c"]);
+    let play = "- hosts: all\n  gather_facts: false\n  serial: [1, 2]\n  tasks:\n    - {name: seen, shell: \"echo '{{ ansible_play_hosts | join(',') }} {{ ansible_play_batch | join(',') }}' >> {{ out }}/{{ inventory_hostname }}\"}\n    - {name: fails, fail: {}, when: inventory_hostname == 'b'}\n    - {name: wait, command: sleep 0.2}\n    - {name: later, shell: \"echo '{{ ansible_play_hosts | join(',') }} {{ ansible_play_batch | join(',') }}' >> {{ out }}/{{ inventory_hostname }}\"}\n";
+    bench.run(play).await;
+    assert_eq!(bench.read("a"), "a,b,c a\na,b,c a\n");
+    assert_eq!(bench.read("c"), "a,b,c b,c\na,c c\n");
 }

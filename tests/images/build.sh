@@ -26,6 +26,7 @@ frappe   python            frappe/erpnext:v16.32.3
 chatwoot python            chatwoot/chatwoot:v4.17.1
 n8n      node              n8nio/n8n:2.40.7
 openclaw node              openclaw/openclaw:2026.9.6
+uvicorn  python            provision-lab-uvicorn:trixie
 n8n-real node              provision-lab-n8n-real:2.40.7
 typebot  python            baptistearno/typebot-builder:3.18.0
 typebot-viewer typebot     baptistearno/typebot-viewer:3.18.0

@@ -27,6 +27,9 @@ git git
 cc build-essential
 iptables iptables
 sudo sudo
+fish fish
+tcsh tcsh
+doas opendoas
 age age
 /usr/lib/python3/dist-packages/yaml/__init__.py python3-yaml"
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use provision::event::Cause;
 use provision::lane::{ActError, Become, BecomeMethod, Connections, Target, Trouble};
-use provision::plan::{Answer, Destination, Operation, Query, Script, Secret, Upload, Write};
+use provision::plan::{Answer, Destination, Freight, Operation, Query, Script, Secret, Upload, Write};
 use tokio_util::sync::CancellationToken;
 
 use crate::common;
@@ -444,7 +444,7 @@ async fn sudo_with_and_without_a_password() {
         let operations = [
             Operation::Write(Write { to: to("small"), content: b"x".to_vec() }),
             Operation::Write(Write { to: to("large"), content: large.clone() }),
-            Operation::Upload(Upload { to: to("streamed"), from, checksum }),
+            Operation::Upload(Upload { to: to("streamed"), from: Freight::File(from), checksum }),
             Operation::Fetch { path: to("large").path, to: back.clone() },
         ];
         connection.act(Some(&who), &operations).await.expect("writes");
@@ -483,7 +483,6 @@ async fn sudo_with_and_without_a_password() {
             Become { method: BecomeMethod::Su, user: "root".into(), password: Some(Secret::new("wrong")) },
             "not accepted",
         ),
-        (&none, Become { method: BecomeMethod::Doas, user: "root".into(), password: None }, "no program"),
         (&none, Become { method: BecomeMethod::Doas, user: "root".into(), password: none.secret() }, "terminal"),
     ] {
         let connection = open(passenger).await;
@@ -492,6 +491,142 @@ async fn sudo_with_and_without_a_password() {
         assert!(trouble.msg.contains(why) && trouble.hint.is_some(), "{why}: {trouble}");
         // the host itself is all right
         assert!(connection.ask(None, &[sh("true")]).await.is_ok());
+        connection.close().await;
+    }
+}
+
+#[tokio::test]
+async fn any_login_shell_will_do() {
+    let Some(sshd) = Sshd::start() else { return };
+    let connections = Connections::new(4).expect("connections");
+    for (suffix, shell) in [("b", "bash"), ("z", "zsh"), ("s", "fish"), ("t", "tcsh")] {
+        let Some(program) = common::program(shell) else {
+            // the other three are nobody's default, so a machine may be without zsh
+            if shell != "zsh" {
+                skip(&format!("there is no {shell}"));
+            }
+            continue;
+        };
+        let rule = if common::program("sudo").is_some() { "ALL=(ALL) NOPASSWD: ALL" } else { "" };
+        let Some(passenger) = Passenger::new(suffix, &program.to_string_lossy(), rule) else { return };
+        // what such a shell reads at every login, and it talks
+        let (file, text) = match shell {
+            "fish" => (".config/fish/config.fish", "echo noise; echo noise >&2; set -gx LANG C.UTF-8\n"),
+            "tcsh" => (".tcshrc", "echo noise; setenv LANG C.UTF-8; alias sh 'echo no'\n"),
+            "zsh" => (".zshenv", "echo noise; alias sh='echo no'\n"),
+            _ => (".bashrc", "echo noise; alias sh='echo no'\n"),
+        };
+        let file = passenger.home.path().join(file);
+        fs::create_dir_all(file.parent().expect("folder")).expect("folder");
+        fs::write(&file, text).expect("start-up file");
+        let target = Target { user: Some(passenger.name.clone()), ..sshd.target("127.0.0.1") };
+        let connection = connections.open(&target, &CancellationToken::new()).await.expect("connects");
+        let root = Become::sudo("root", None);
+        for who in [None, Some(&root)].into_iter().take(if rule.is_empty() { 1 } else { 2 }) {
+            let user = who.map_or(passenger.name.as_str(), |who| who.user.as_str());
+            assert_eq!(connection.hello(who).await.expect("hello").user, user, "{shell}");
+            // words that each of these shells would take apart in its own way
+            let odd = "a'b\\c\\'d \"e\" $HOME `f` !g ~ * {h,i} (j) #k\n\ttab\\n";
+            let questions = [Query::Run(Script::new().raw("printf %s").arg(odd)), sh("echo $0; exit 3")];
+            let answers = connection.ask(who, &questions).await.expect("answers");
+            assert_eq!(said(&answers[0]), odd, "{shell}");
+            assert!(matches!(&answers[1], Answer::Output(output) if output.rc == 3), "{shell}");
+            // a channel of its own: its command line carries the path, which is odd too
+            let dir = tempfile::Builder::new().prefix("it's $HOME !x \\ {a,b}").tempdir().expect("directory");
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).expect("mode");
+            let path = dir.path().join("la'rge !1\n\\'2").to_string_lossy().into_owned();
+            let content: Vec<u8> = (0..=255u8).cycle().take(200_000).collect();
+            let back = dir.path().join("back");
+            let to = Destination { path: path.clone(), ..Destination::default() };
+            let operations = [
+                Operation::Write(Write { to, content: content.clone() }),
+                Operation::Fetch { path: path.clone(), to: back.clone() },
+            ];
+            connection.act(who, &operations).await.unwrap_or_else(|error| panic!("{shell}: {error:?}"));
+            assert_eq!(fs::read(&path).expect("file"), content, "{shell}");
+            assert_eq!(fs::read(back).expect("file"), content, "{shell}");
+        }
+        connection.close().await;
+    }
+}
+
+/// `/etc/doas.conf` for one test. None, with the reason printed, where there is no doas or it is somebody's already.
+struct Doas;
+
+impl Doas {
+    const CONFIG: &str = "/etc/doas.conf";
+
+    fn allowing(rules: &str) -> Option<Self> {
+        if common::program("doas").is_none() {
+            skip("there is no doas");
+            return None;
+        }
+        if !is_root() || fs::exists(Self::CONFIG).unwrap_or(true) {
+            skip("doas is set up already, or not by us");
+            return None;
+        }
+        fs::write(Self::CONFIG, rules).expect("configuration");
+        fs::set_permissions(Self::CONFIG, fs::Permissions::from_mode(0o400)).expect("mode");
+        Some(Doas)
+    }
+}
+
+impl Drop for Doas {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(Self::CONFIG);
+    }
+}
+
+#[tokio::test]
+async fn doas_lets_us_through_without_a_password() {
+    let Some(sshd) = Sshd::start() else { return };
+    let Some(free) = Passenger::new("d", "/bin/sh", "") else { return };
+    let Some(asked) = Passenger::new("e", "/bin/sh", "") else { return };
+    let Some(none) = Passenger::new("g", "/bin/sh", "") else { return };
+    let rules = format!("permit nopass {}\npermit {}\n", free.name, asked.name);
+    let Some(_doas) = Doas::allowing(&rules) else { return };
+    let connections = Connections::new(4).expect("connections");
+    let by_doas = |user: &str, password| Become { method: BecomeMethod::Doas, user: user.to_owned(), password };
+    let open = |passenger: &Passenger| {
+        let target = Target { user: Some(passenger.name.clone()), ..sshd.target("127.0.0.1") };
+        let connections = &connections;
+        async move { connections.open(&target, &CancellationToken::new()).await.expect("connects") }
+    };
+    let connection = open(&free).await;
+    for who in [by_doas("root", None), by_doas("nobody", None), by_doas(&free.name, None)] {
+        let hello = connection.hello(Some(&who)).await.expect("hello");
+        assert_eq!(hello.user, who.user);
+        let dir = tempfile::Builder::new().prefix("doas").tempdir().expect("directory");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).expect("mode");
+        let to =
+            |name: &str| Destination { path: format!("{}/{name}", dir.path().display()), ..Destination::default() };
+        let large: Vec<u8> = (0..=255u8).cycle().take(200_000).collect();
+        let operations = [
+            Operation::Write(Write { to: to("small"), content: b"x".to_vec() }),
+            Operation::Write(Write { to: to("large"), content: large.clone() }),
+            Operation::run(Script::new().raw("id -un; cat")),
+        ];
+        let outputs = connection.act(Some(&who), &operations).await.expect("acts");
+        assert_eq!(outputs[2].stdout_text(), format!("{}\n", who.user));
+        for name in ["small", "large"] {
+            assert_eq!(fs::metadata(to(name).path).expect("file").uid(), hello.uid, "{name}");
+        }
+        let slow = Script::new().raw("sleep 30").timeout(Duration::from_millis(300));
+        assert!(connection.act(Some(&who), &[Operation::run(slow)]).await.is_err());
+        assert!(connection.ask(Some(&who), &[sh("true")]).await.is_ok(), "{}", who.user);
+    }
+    connection.close().await;
+    for (passenger, who, why, what) in [
+        (&asked, by_doas("root", None), "needs a password", "permit nopass"),
+        (&asked, by_doas("root", asked.secret()), "terminal", "permit nopass"),
+        (&none, by_doas("root", None), "may not become", "doas.conf"),
+        (&free, by_doas("no-such-user", None), "does not exist", "become_user"),
+    ] {
+        let connection = open(passenger).await;
+        let trouble = connection.hello(Some(&who)).await.expect_err(why);
+        assert_eq!(trouble.cause, Cause::Become, "{trouble}");
+        assert!(trouble.msg.contains(why), "{why}: {trouble}");
+        assert!(trouble.hint.as_deref().unwrap_or_default().contains(what), "{what}: {trouble}");
         connection.close().await;
     }
 }

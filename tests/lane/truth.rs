@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use provision::event::Cause;
 use provision::lane::{ActError, Become, BecomeMethod, Connection, Connections, Dialect, Target};
 use provision::plan::{
-    Answer, Destination, Expect, FileKind, FileStat, Operation, Output, Part, Query, Script, Secret, Upload, Write,
+    Answer, Destination, Expect, FileKind, FileStat, Freight, Operation, Output, Part, Query, Script, Secret, Upload,
+    Write,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -542,7 +543,7 @@ async fn upload_and_fetch_are_exact() {
         fs::write(&from, &content).expect("file");
         let checksum = sha256(&from.to_string_lossy());
         let to = Destination { path: ground.path("to 'there'"), mode: Some(0o600), ..Destination::default() };
-        let upload = Upload { to, from, checksum };
+        let upload = Upload { to, from: Freight::File(from), checksum };
         let back = ground.dir.path().join("new/back again");
         let fetch = Operation::Fetch { path: ground.path("to 'there'"), to: back.clone() };
         connection.act(None, &[Operation::Upload(upload.clone()), fetch]).await.expect("both ways");
@@ -678,7 +679,7 @@ async fn questions_behind_operations_see_what_those_did_and_never_harm_them() {
         let questions = [read.clone(), stat(&file), sh("exit 3")];
 
         let trips = connection.round_trips();
-        let operations = [Operation::Write(write(file.clone(), b"new")), run("printf ' and more' >>file-2 || :")];
+        let operations = [Operation::Write(write(file.clone(), b"new")), run("printf done")];
         let acted = connection.act_then_ask(None, &operations, &questions).await.expect("acts");
         assert_eq!(connection.round_trips() - trips, 1, "{}", ground.shell);
         let answers = acted.answers.expect("answers");

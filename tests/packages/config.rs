@@ -14,11 +14,17 @@ use provision::services::settings::Sources;
 use provision::services::{Catalogue, Rollout, Selection};
 use serde_json::{Map, Value, json};
 
+/// What has no default.
+const NEEDED: &str = "
+    maravia: {OPENAI_API_KEY: sk-planted-in-a-test}
+";
+
 const OPTIONS: &str = "
     infrastructure: {ACME_CA_SERVER: https://acme.example/directory, TRAEFIK_LOG_LEVEL: DEBUG}
     chat: {SMTP_ADDRESS: smtp.example, SMTP_USERNAME: chat, SMTP_PASSWORD: 'smtp$pass word'}
     hub: {HUB_DOMAIN: hub.cliente.example, FRAPPE_SITE_NAME: erp.cliente.example, FRAPPE_COMPANY_NAME: 'Cliente A S.A.'}
     agent: {OPENAI_API_KEY: sk-planted-in-a-test}
+    maravia: {OPENAI_API_KEY: sk-planted-in-a-test, REPLICAS: 3, WORKERS: 4, RATE_AVERAGE: 0}
     typebot: {SMTP_HOST: smtp.example, SMTP_USERNAME: bot, SMTP_PASSWORD: 'smtp$pass word'}
 ";
 
@@ -41,8 +47,7 @@ fn cases() -> Vec<Case> {
         for tls in ["acme", "selfsigned", "off"] {
             for options in ["bare", "full"] {
                 let name = format!("{runtime}-{tls}-{options}");
-                let settings =
-                    if options == "full" { OPTIONS.replace("\n    ", "\n        ") } else { " {}\n".to_owned() };
+                let settings = if options == "full" { OPTIONS } else { NEEDED }.replace("\n    ", "\n        ");
                 write!(
                     hosts,
                     "    {name}:\n      runtime: {runtime}\n      tls: '{tls}'\n      domain: cliente.example\n      settings:{settings}"
@@ -62,6 +67,7 @@ fn cases() -> Vec<Case> {
         identities: &Identities::load(&[]).unwrap(),
         extra_vars: &Map::new(),
         redactor: &Redactor::default(),
+        questions: None,
     };
     let services: Vec<String> = catalogue.ids().map(str::to_owned).collect();
     let selection = Selection { services: Some(services), with_dependencies: true };
@@ -236,7 +242,10 @@ fn only_the_proxy_is_reachable_and_it_reaches_every_public_service() {
             assert!(url.starts_with(if case.tls == "off" { "http://" } else { "https://" }), "{}: {url}", case.name);
         }
     }
-    assert_eq!(routed.into_iter().collect::<Vec<_>>(), ["agent", "chat", "chatwoot", "flow", "hub", "typebot"]);
+    assert_eq!(
+        routed.into_iter().collect::<Vec<_>>(),
+        ["agent", "chat", "chatwoot", "flow", "hub", "maravia", "typebot"]
+    );
 }
 
 #[test]
@@ -255,7 +264,8 @@ fn names_that_stacks_share_a_network_with_do_not_collide() {
                     let setting = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
                     let text = setting.map_or(text, |key| case.service["env"][key].as_str().unwrap());
                     let text = text.rsplit('@').next().unwrap().trim_start_matches("redis://");
-                    (host && !text.contains('.')).then(|| text.split(':').next().unwrap().to_owned())
+                    (host && !text.contains('.') && !text.starts_with("http"))
+                        .then(|| text.split(':').next().unwrap().to_owned())
                 })
                 .collect();
             // what a dependency exports is on the shared network under a name that is nobody else's

@@ -3,6 +3,7 @@
 //!
 //! The applications are stand-ins with the real interface (tests/images, tests/fixtures); their databases are real.
 
+mod maravia;
 mod shared;
 #[path = "../common/stage.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
@@ -23,6 +24,7 @@ static SCENE: stage::Scene = stage::Scene {
         "chatwoot/chatwoot:v4.17.1",
         "baptistearno/typebot-builder:3.18.0",
         "baptistearno/typebot-viewer:3.18.0",
+        "provision-lab-uvicorn:trixie",
     ],
 };
 
@@ -34,6 +36,14 @@ fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
         stage.must(&stage.runs("deploy"), &["--host", "a", "--yes"], 0);
     });
     Some((turn, stage))
+}
+
+/// Did a task of the newest run end so?
+fn tally(runs: &std::path::Path, task: &str, status: &str) -> bool {
+    let ended = |event: &serde_json::Value| {
+        stage::is(event, "task_finished") && event["task"]["name"] == task && event["outcome"]["status"] == status
+    };
+    stage::last_events(runs).iter().any(ended)
 }
 
 /// What the shared PostgreSQL answers, as its administrator.

@@ -22,11 +22,13 @@ pub(super) fn findings(package: &Package, runtime: &str, mode: Mode, stack: &Val
     let jobs = manifest.jobs.iter().map(|job| (format!("job `{}`", job.name), &job.service));
     let databases =
         manifest.databases.iter().filter_map(|d| Some((format!("database `{}`", d.engine), d.service.as_ref()?)));
+    let builds = manifest.builds.iter().map(|build| (format!("image `{}`", build.image), &build.service));
     let service = |item: &'_ Backup| item.kind.service().map(str::to_owned);
     let backups: Vec<(String, String)> =
         manifest.backup.iter().filter_map(|item| Some((format!("backup `{}`", item.name()), service(item)?))).collect();
     let backups = backups.iter().map(|(who, wanted)| (who.clone(), wanted));
-    for (who, wanted) in jobs.chain(databases).chain(backups).filter(|(_, wanted)| !names.contains(&wanted.as_str())) {
+    let wanted = jobs.chain(databases).chain(backups).chain(builds);
+    for (who, wanted) in wanted.filter(|(_, wanted)| !names.contains(&wanted.as_str())) {
         say(
             format!("{who} is for the service `{wanted}`, which the stack does not have"),
             &format!("it has: {}", names.join(", ")),

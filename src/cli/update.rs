@@ -1,0 +1,103 @@
+//! `provision update`: services are updated in batches of clients; a bad version stops at the first.
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use super::slice::{Book, Dependencies, SliceFlags};
+use crate::error::{Error, Result};
+use crate::plan::Object;
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  provision update --host clienteA --services chat            images, backup, deployment with migrations, health, URLs
+  provision update --all --batch 1,25%,100% --soak 300        one client first, five minutes' look, then more
+  provision update --all --canary --on-fail rollback          what fails goes back to the release before
+  provision update --all --check --diff                       say what would change, touch nothing
+
+An update brings a client to the versions that the registry and the inventory name (`versions: {chat: v4.18.0}`), and a
+name that moves, like `latest`, to its newest image. The backup that the package declares is taken before anything changes.")]
+pub struct Flags {
+    #[command(flatten)]
+    slice: SliceFlags,
+    /// Sizes of the batches, numbers or percentages; the last counts for all further ones
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "100%")]
+    batch: Vec<String>,
+    /// One client first, then all others; the same as --batch 1,100%
+    #[arg(long, conflicts_with = "batch")]
+    canary: bool,
+    /// Seconds to wait after each batch but the last, before it is looked at once more
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    soak: u64,
+    /// How many clients may fail, unreachable ones too, before no further batch begins
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    max_fail: usize,
+    /// What happens to a service whose update fails
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnFail::Stop)]
+    on_fail: OnFail,
+    /// Take no backup before the update
+    #[arg(long, visible_alias = "sin-backup")]
+    no_backup: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OnFail {
+    /// It stays where it stopped
+    Stop,
+    /// It goes back to the release before
+    Rollback,
+}
+
+pub async fn main(flags: Flags) -> Result<u8> {
+    let sizes = if flags.canary { vec!["1".to_owned(), "100%".to_owned()] } else { flags.batch.clone() };
+    let sizes = sizes.iter().map(|size| batch(size)).collect::<Result<Vec<Value>>>()?;
+    let (fleet, hosts) = flags.slice.load()?;
+    let rollout = flags.slice.prepare(&fleet, &hosts, Dependencies::Included)?;
+    let on_fail = match flags.on_fail {
+        OnFail::Stop => "stop",
+        OnFail::Rollback => "rollback",
+    };
+    let vars = [
+        ("update_batches", Value::Array(sizes)),
+        ("update_soak", Value::from(flags.soak)),
+        ("update_max_fail", Value::from(flags.max_fail)),
+        ("update_on_fail", Value::from(on_fail)),
+        ("update_backup", Value::from(!flags.no_backup)),
+    ];
+    let book = Book {
+        playbook: "playbooks/update.yml",
+        vars: vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Object>(),
+        skip_tags: &[],
+        question: "¿Actualizar estos servicios?",
+    };
+    flags.slice.perform(fleet, hosts, rollout, &book).await
+}
+
+/// `3` or `25%`.
+fn batch(text: &str) -> Result<Value> {
+    let wrong = || {
+        Error::new(format!("--batch: `{text}` is neither a number nor a percentage"))
+            .hint("for example --batch 1,25%,100%")
+    };
+    let number = text.trim().strip_suffix('%');
+    let size: u32 = number.unwrap_or(text).trim().parse().map_err(|_| wrong())?;
+    match (size, number) {
+        (0, _) => Err(wrong()),
+        (101.., Some(_)) => Err(wrong()),
+        (_, Some(_)) => Ok(Value::from(text.trim())),
+        (size, None) => Ok(Value::from(size)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_numbers_or_percentages() {
+        assert_eq!(batch("3").unwrap(), Value::from(3));
+        assert_eq!(batch(" 25% ").unwrap(), Value::from("25%"));
+        for wrong in ["0", "0%", "101%", "x", "", "-1", "1.5"] {
+            assert!(batch(wrong).unwrap_err().to_string().contains("neither a number nor a percentage"), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Updates of a small service on real hosts: in batches, with a bad version that stops at the first client and goes back
+//! by itself, and back and forth between releases by hand.
+
+#[path = "../common/stage.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod stage;
+
+use serde_json::Value;
+use stage::{Ran, Stage, counts, is, last_events};
+
+static SCENE: stage::Scene = stage::Scene {
+    prefix: "pv-update",
+    hosts: &["u1", "u2", "u3"],
+    inventory: "tests/update/inventory",
+    images: &["redis:8.0"],
+};
+
+const REGISTRY: [&str; 2] = ["--registry", "tests/update/registry"];
+
+/// One test, for each step stands on the one before.
+#[test]
+fn a_bad_version_stops_at_the_first_client_and_goes_back() {
+    let Some((_turn, stage)) = stage::enter(&SCENE, "a_bad_version_stops_at_the_first_client_and_goes_back") else {
+        return;
+    };
+    let runs = stage.runs("update");
+    let version = |version: &str| format!("{{versions: {{app: '{version}'}}}}");
+    let verb = |words: &[&str], code: i32| -> (Ran, Vec<Value>) {
+        let ran = stage.must(&runs, &[words, &REGISTRY, &["--yes"]].concat(), code);
+        (ran, last_events(&runs))
+    };
+    let app = |host: &str| stage.inside(host, "cat /opt/ATS/VersatileHub/services/app/conf/app.conf");
+
+    verb(&["--all"], 0);
+    assert_eq!(app("u2"), "version 1");
+
+    // one client first, then the others; a second time nothing is left to do
+    let two = version("2");
+    let (_, events) = verb(&["update", "--all", "--canary", "--soak", "1", "-e", &two], 0);
+    assert!(ended(&events, "u1") < began(&events, "u2"), "the first client is looked at before the others begin");
+    assert_eq!(app("u3"), "version 2");
+    let (_, events) = verb(&["update", "--all", "-e", &two], 0);
+    assert_eq!(counts(&events, "u1", "changed") + counts(&events, "u2", "changed"), 0);
+
+    // --check finds what would change and touches nothing
+    let before = state(stage, "u1");
+    let (ran, _) = verb(&["update", "--host", "u1", "--check", "-e", &version("3")], 0);
+    assert!(ran.stdout.contains("would change"), "{}", ran.stdout);
+    assert_eq!(state(stage, "u1"), before);
+
+    // the bad one: the canary fails and is well again, the others were not touched
+    let (ran, events) = verb(&["update", "--all", "--canary", "--on-fail", "rollback", "-e", &version("bad")], 1);
+    assert!(ran.stdout.contains("back on the release before"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("not tried, because of what failed before: u2, u3"), "{}", ran.stdout);
+    assert_eq!((counts(&events, "u1", "failed"), counts(&events, "u2", "changed")), (1, 0));
+    assert_eq!((app("u1"), app("u2")), ("version 2".to_owned(), "version 2".to_owned()));
+    assert_eq!(health(stage, "u1"), "healthy");
+    let ran = stage.must(&runs, &["status", REGISTRY[0], REGISTRY[1], "--host", "u1", "-e", &two], 0);
+    assert!(ran.stdout.contains("healthy 1/1  no"), "{}", ran.stdout);
+
+    // without --on-fail it stays as it is; a rollback by hand brings the last good one back, and only once
+    verb(&["update", "--host", "u1", "-e", &version("bad")], 1);
+    assert_eq!(app("u1"), "version bad");
+    verb(&["rollback", "--host", "u1"], 0);
+    assert_eq!((app("u1"), health(stage, "u1")), ("version 2".to_owned(), "healthy".to_owned()));
+    verb(&["rollback", "--host", "u1"], 0);
+    assert_eq!((app("u1"), health(stage, "u1")), ("version 1".to_owned(), "healthy".to_owned()));
+    let (ran, _) = verb(&["rollback", "--host", "u1"], 1);
+    assert!(ran.stdout.contains("app has no older release on u1"), "{}", ran.stdout);
+
+    // forward again by its name, twice; a name that is none
+    let names = stage.inside("u1", "ls /var/lib/provision/releases/app");
+    let newest = names.lines().last().unwrap();
+    verb(&["rollback", "--host", "u1", "--services", "app", "--to", newest], 0);
+    assert_eq!(app("u1"), "version 2");
+    let (_, events) = verb(&["rollback", "--host", "u1", "--services", "app", "--to", newest], 0);
+    assert_eq!(counts(&events, "u1", "changed"), 0);
+    let (ran, _) = verb(&["rollback", "--host", "u1", "--services", "app", "--to", "nope"], 1);
+    assert!(ran.stdout.contains(&format!("no release nope on u1; there are: {}", names.replace('\n', ", "))));
+
+    // environments are in there
+    let modes = stage.inside("u1", "stat -c '%U %a' /var/lib/provision/releases /var/lib/provision/releases/app");
+    assert_eq!(modes, "root 700\nroot 700");
+}
+
+fn health(stage: &Stage, host: &str) -> String {
+    stage.inside(host, "docker inspect --format '{{.State.Health.Status}}' versatile-app-app-1")
+}
+
+/// What may not change under --check.
+fn state(stage: &Stage, host: &str) -> String {
+    let script =
+        "find /opt/ATS /var/lib/provision -type f ! -name lock -exec sha256sum {} +; docker ps -q; docker images -q";
+    stage.inside(host, script)
+}
+
+fn position(events: &[Value], wanted: impl Fn(&Value) -> bool) -> usize {
+    events.iter().position(wanted).unwrap()
+}
+
+fn began(events: &[Value], host: &str) -> usize {
+    position(events, |event| is(event, "task_started") && event["host"] == host)
+}
+
+fn ended(events: &[Value], host: &str) -> usize {
+    events.iter().rposition(|event| is(event, "task_finished") && event["host"] == host).unwrap()
+}
