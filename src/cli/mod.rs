@@ -12,6 +12,7 @@ mod ask;
 mod backup;
 mod common;
 mod configure;
+mod consent;
 mod down;
 mod edit;
 mod execute;
@@ -19,8 +20,10 @@ mod explain;
 mod history;
 mod inventory;
 mod lab;
+mod look;
 mod menu;
 mod metrics;
+mod regen;
 mod registry;
 mod report;
 mod restart;
@@ -33,6 +36,7 @@ mod slice;
 mod status;
 mod up;
 mod update;
+mod verify;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -80,12 +84,21 @@ enum Verb {
     /// Stop services and remove their containers; their data stays
     #[command(visible_alias = "terminar")]
     Down(down::Flags),
+    /// Delete services with their data, after a backup, and make them anew
+    #[command(visible_alias = "regenerar")]
+    Regen(regen::Regen),
+    /// As regen, and their images are fetched again too
+    #[command(visible_alias = "limpiar")]
+    Clean(regen::Clean),
     /// Restart the containers of services
     #[command(visible_alias = "reiniciar")]
     Restart(restart::Flags),
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
+    /// Make the checks that the services bring
+    #[command(visible_alias = "verificar")]
+    Verify(verify::Flags),
     /// Take backups of services
     #[command(visible_alias = "respaldo")]
     Backup(backup::Flags),
@@ -181,8 +194,11 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
         Some(Verb::Up(flags)) => block_on(up::main(flags)),
         Some(Verb::Down(flags)) => block_on(down::main(flags)),
+        Some(Verb::Regen(flags)) => block_on(regen::regen(flags)),
+        Some(Verb::Clean(flags)) => block_on(regen::clean(flags)),
         Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
+        Some(Verb::Verify(flags)) => block_on(verify::main(flags)),
         Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),

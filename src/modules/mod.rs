@@ -15,6 +15,7 @@ mod account;
 mod apt;
 pub mod args;
 mod attributes;
+pub mod check;
 mod command;
 mod compose;
 mod compose_call;
@@ -40,11 +41,13 @@ mod file;
 mod firewall;
 mod http;
 mod keys;
+mod link;
 mod net;
 mod observed;
 mod package;
 mod pattern;
 mod place;
+mod port_holders;
 mod repository;
 mod stat;
 mod swarm;
@@ -163,13 +166,16 @@ const FAMILIES: &[&[Spec]] = &[
     firewall::FAMILY,
     http::FAMILY,
     keys::FAMILY,
+    link::FAMILY,
     net::FAMILY,
     package::FAMILY,
+    port_holders::FAMILY,
     repository::FAMILY,
     stat::FAMILY,
     system::FAMILY,
     systemd::FAMILY,
     // of containers
+    check::FAMILY,
     compose::FAMILY,
     database::FAMILY,
     docker_container::FAMILY,

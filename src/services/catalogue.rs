@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::instance::Instance;
 use super::manifest::Manifest;
+use super::traps::{self, Trap};
 use crate::error::{Error, Place, Result};
 use crate::shipped;
 
@@ -40,6 +41,7 @@ pub struct Catalogue {
     pub broken: IndexMap<String, Error>,
     /// `_defaults/` folders, the operator's first.
     bases: Vec<PathBuf>,
+    pub(super) traps: Vec<Trap>,
 }
 
 impl Catalogue {
@@ -57,6 +59,9 @@ impl Catalogue {
             catalogue.read_folder(&folder);
         }
         catalogue.packages.sort_keys();
+        if let Some(path) = catalogue.base("traps.yml") {
+            catalogue.traps = traps::read(&path)?;
+        }
         Ok(catalogue)
     }
 

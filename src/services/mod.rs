@@ -7,6 +7,7 @@
 pub mod backup;
 mod build;
 pub mod catalogue;
+mod checks;
 pub mod declared;
 mod git;
 pub mod instance;
@@ -19,6 +20,7 @@ pub mod questions;
 pub mod render;
 pub mod rollout;
 pub mod settings;
+mod traps;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};

@@ -1,6 +1,7 @@
 //! A package and its settings become what the deploy playbook works on: the stack's text, the environment, folders,
 //! files, jobs and URLs. A pure function: the same input gives the same bytes.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -11,7 +12,7 @@ use super::catalogue::{Catalogue, Package, hex};
 use super::instance::Instance;
 use super::mode::Mode;
 use super::settings::{Settings, known_keys, secret_names};
-use super::{mounted, ports};
+use super::{checks, mounted, ports, traps};
 use crate::error::{Error, Place, Result};
 use crate::plan::{Object, quote};
 use crate::shipped;
@@ -63,11 +64,11 @@ pub fn deploy_vars(package: &Package, instance: &Instance, host: &HostPlace, ver
 
 /// The stack as it would be for an imagined host on which every setting has a made-up value; for lint.
 pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result<Value> {
-    sample_in(catalogue, package, runtime, Mode::Produccion)
+    sample_in(catalogue, package, runtime, Mode::Produccion).map(|(stack, _)| stack)
 }
 
-/// The same in a mode.
-pub fn sample_in(catalogue: &Catalogue, package: &Package, runtime: &str, mode: Mode) -> Result<Value> {
+/// The same in a mode, and the scope that it was rendered in.
+pub fn sample_in(catalogue: &Catalogue, package: &Package, runtime: &str, mode: Mode) -> Result<(Value, Scope)> {
     sample_of(catalogue, package, &Instance::plain(&package.id), runtime, mode)
 }
 
@@ -78,7 +79,7 @@ pub(super) fn sample_of(
     instance: &Instance,
     runtime: &str,
     mode: Mode,
-) -> Result<Value> {
+) -> Result<(Value, Scope)> {
     let host = HostPlace {
         host: "sample".to_owned(),
         runtime: runtime.to_owned(),
@@ -105,13 +106,18 @@ pub(super) fn sample_of(
     let variables = package.manifest.variables.iter();
     let defaults = variables.filter_map(|variable| Some((variable.key.clone(), variable.default.clone()?)));
     let examples = package.defaults.iter().map(|(key, default)| (key.clone(), Value::from(default.value.clone())));
-    let others = known_keys(package).map(|key| (key, Value::from("sample")));
+    let numbers = package.manifest.variables.iter().filter(|variable| {
+        variable.validation.as_ref().and_then(Value::as_str).is_some_and(|kind| ["port", "int"].contains(&kind))
+    });
+    let numbers = numbers.map(|variable| (variable.key.clone(), Value::from("1")));
+    let others = numbers.chain(known_keys(package).map(|key| (key, Value::from("sample"))));
     for (key, value) in defaults.chain(examples).chain(others) {
         vars.entry(key).or_insert(value);
     }
     let mut scope = Scope::new(std::sync::Arc::new(super::world::PackageWorld::alone(catalogue, package)));
     scope.push(crate::vars::Layer::written(vars));
-    stack(catalogue, package, &host, &scope, &instance.project())
+    let stack = stack(catalogue, package, &host, &scope, &instance.project())?;
+    Ok((stack, scope))
 }
 
 /// What dependencies would export, by their ids and by the names under which they are depended on.
@@ -181,11 +187,21 @@ pub fn render(
     }
     super::build::name_images(&mut stack, &builds, &host.runtime);
     mounted::label(&mut stack, &root, &files);
+    let refused = catalogue.traps.iter().filter(|trap| trap.refuse);
+    let refused = traps::caught(refused, &stack, package.stack_template(&host.runtime));
+    if let Some(error) = Error::all(refused.map(|error| error.context(format!("host `{}`", host.host))).collect()) {
+        return Err(error);
+    }
     let ports: Vec<Value> = ports::of_stack(&stack)
         .iter()
         .map(|port| json!({"address": port.address, "port": port.outside, "protocol": port.protocol}))
         .collect();
-    let stack = stack_text(package, &stack);
+    let containers = stack;
+    let services = || containers.get("services").and_then(Value::as_object).into_iter().flatten();
+    let names: Vec<Value> = services().filter_map(|(_, service)| service.get("container_name").cloned()).collect();
+    let images: BTreeSet<String> =
+        services().filter_map(|(_, service)| service.get("image")?.as_str().map(str::to_owned)).collect();
+    let stack = stack_text(package, &containers);
     let mut networks = Vec::new();
     for network in &manifest.networks {
         networks.push(json!({"name": text(&network.name)?, "internal": network.internal}));
@@ -198,6 +214,7 @@ pub fn render(
             "url": text(&url.url)?, "status": url.status, "contains": contains, "timeout": url.timeout,
         }));
     }
+    let checks = checks::render(package, scope, &containers, &urls, &env)?;
     let mut links = Vec::new();
     let of_mode = manifest.modes.of(host.mode).into_iter().flat_map(|variant| &variant.links);
     for link in manifest.links.iter().chain(of_mode) {
@@ -249,9 +266,11 @@ pub fn render(
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files, "builds": builds,
-        "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
+        "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "container_names": names, "images": images,
+        "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,
+        "checks": checks,
         "dependency_checks": dependency_checks(catalogue, package, instance, &requires),
         "record": {"service": name, "version": version, "digest": digest, "project": project, "root": root,
                    "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash()},
