@@ -10,6 +10,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::catalogue::Package;
+use super::instance::Instance;
 use super::manifest::{Backup, BackupKind};
 use super::render::HostPlace;
 use super::settings::{Sources, env_path, recipients};
@@ -185,6 +186,7 @@ impl Choices {
 /// The variable `backup` of a service: what there is, and the text that does it.
 pub(super) fn render(
     package: &Package,
+    instance: &Instance,
     host: &HostPlace,
     root: &str,
     version: &str,
@@ -199,8 +201,8 @@ pub(super) fn render(
     }
     let mut conf = String::new();
     let mut set = |key: &str, value: &str| conf.push_str(&format!("{key}={}\n", quote(value)));
-    set("SERVICE", &package.id);
-    set("PROJECT", &format!("versatile-{}", package.id));
+    set("SERVICE", &instance.to_string());
+    set("PROJECT", &instance.project());
     set("RUNTIME", &host.runtime);
     set("ROOT", root);
     set("HOST", &host.host);
