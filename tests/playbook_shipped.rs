@@ -13,6 +13,8 @@ fn every_shipped_playbook_is_read() {
         "playbooks/up.yml",
         "playbooks/down.yml",
         "playbooks/restart.yml",
+        "playbooks/nginx-site.yml",
+        "playbooks/python-app.yml",
     ] {
         let plays = playbook::load(Path::new(name)).unwrap_or_else(|error| panic!("{name}:\n{error}"));
         assert!(!plays.is_empty(), "{name}");

@@ -17,6 +17,8 @@ use serde_json::{Map, Value, json};
 /// What has no default.
 const NEEDED: &str = "
     maravia: {OPENAI_API_KEY: sk-planted-in-a-test}
+    nexus-orchestrator: {OPENAI_API_KEY: sk-planted-in-a-test, BOT_PHONE_NUMBER: '+5491122334455'}
+    nexus-whatsapp: {YCLOUD_API_KEY: planted-ycloud-key, YCLOUD_WEBHOOK_SECRET: planted-webhook-secret}
 ";
 
 const OPTIONS: &str = "
@@ -25,6 +27,8 @@ const OPTIONS: &str = "
     hub: {HUB_DOMAIN: hub.cliente.example, FRAPPE_SITE_NAME: erp.cliente.example, FRAPPE_COMPANY_NAME: 'Cliente A S.A.'}
     agent: {OPENAI_API_KEY: sk-planted-in-a-test}
     maravia: {OPENAI_API_KEY: sk-planted-in-a-test, REPLICAS: 3, WORKERS: 4, RATE_AVERAGE: 0}
+    nexus-orchestrator: {OPENAI_API_KEY: sk-planted-in-a-test, BOT_PHONE_NUMBER: '+5491122334455', SMTP_HOST: smtp.example, SMTP_PASS: mail}
+    nexus-whatsapp: {YCLOUD_API_KEY: planted-ycloud-key, YCLOUD_WEBHOOK_SECRET: planted-webhook-secret}
     typebot: {SMTP_HOST: smtp.example, SMTP_USERNAME: bot, SMTP_PASSWORD: 'smtp$pass word'}
 ";
 
@@ -243,7 +247,7 @@ fn only_the_proxy_is_reachable_and_it_reaches_every_public_service() {
     }
     assert_eq!(
         routed.into_iter().collect::<Vec<_>>(),
-        ["agent", "chat", "chatwoot", "flow", "hub", "maravia", "typebot"]
+        ["agent", "chat", "chatwoot", "flow", "hub", "maravia", "nexus-frontend", "nexus-whatsapp", "typebot"]
     );
 }
 
