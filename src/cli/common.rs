@@ -92,6 +92,7 @@ impl Fleet {
             identities: &self.identities,
             extra_vars: &self.extra_vars,
             redactor: &self.redactor,
+            questions: None,
         }
     }
 
@@ -165,11 +166,16 @@ pub fn confirm(question: &str) -> Result<bool> {
         return Err(Error::new("there is no terminal to confirm on")
             .hint("add --yes to go on without asking, or --check to only look"));
     }
-    eprint!("{question} [s/N] ");
+    Ok(["s", "si", "sí", "y", "yes"].contains(&answer(&format!("{question} [s/N]"))?.as_str()))
+}
+
+/// A line from the terminal, in lower case and without blanks around it.
+pub fn answer(question: &str) -> Result<String> {
+    eprint!("{question} ");
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).map_err(|error| Error::new(format!("cannot read the answer: {error}")))?;
-    Ok(["s", "si", "sí", "y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    Ok(answer.trim().to_lowercase())
 }
 
 /// The command that the menu runs in this process instead of the one that the process was started with.

@@ -8,8 +8,10 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::Result;
 use crate::report::style;
 
+mod ask;
 mod backup;
 mod common;
+mod configure;
 mod down;
 mod edit;
 mod execute;
@@ -17,6 +19,7 @@ mod explain;
 mod history;
 mod inventory;
 mod lab;
+mod look;
 mod menu;
 mod metrics;
 mod registry;
@@ -31,6 +34,7 @@ mod slice;
 mod status;
 mod up;
 mod update;
+mod verify;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -67,6 +71,9 @@ enum Verb {
     /// Choose clients, services and what to do with them
     #[command(visible_alias = "menú")]
     Menu(menu::Flags),
+    /// Ask for the settings of services, and write them into the inventory
+    #[command(visible_alias = "configurar")]
+    Configure(configure::Flags),
     /// Run a playbook
     Run(run::Flags),
     /// Start services as they are declared, and wait until they are healthy
@@ -81,6 +88,9 @@ enum Verb {
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
+    /// Make the checks that the services bring
+    #[command(visible_alias = "verificar")]
+    Verify(verify::Flags),
     /// Take backups of services
     #[command(visible_alias = "respaldo")]
     Backup(backup::Flags),
@@ -172,11 +182,13 @@ fn dispatch(cli: Cli) -> Result<u8> {
         }
         None => block_on(rollout::main(cli.rollout)),
         Some(Verb::Menu(flags)) => menu::main(flags),
+        Some(Verb::Configure(flags)) => configure::main(flags),
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
         Some(Verb::Up(flags)) => block_on(up::main(flags)),
         Some(Verb::Down(flags)) => block_on(down::main(flags)),
         Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
+        Some(Verb::Verify(flags)) => block_on(verify::main(flags)),
         Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),

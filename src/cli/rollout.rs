@@ -1,16 +1,23 @@
-//! `provision --host clienteA --services hub,chat`: shows what is going to be rolled out, asks, does it.
+//! `provision --host clienteA --services hub,chat`: asks for what is missing, shows what is going to be rolled out, asks,
+//! does it.
 
 use clap::Args;
 
-use super::common::FleetFlags;
+use super::ask::{Asked, Begin, ask};
+use super::common::{Fleet, FleetFlags, answer};
+use super::screen;
 use super::slice::{Book, Dependencies, SliceFlags};
 use crate::error::Result;
 use crate::plan::Object;
+use crate::services::{Selection, declared};
 
 #[derive(Args)]
 pub struct Flags {
     #[command(flatten)]
     slice: SliceFlags,
+    /// Also what the named services depend on, without asking
+    #[arg(long, conflicts_with = "no_deps")]
+    with_deps: bool,
     /// Only the named services, not what they depend on
     #[arg(long)]
     no_deps: bool,
@@ -29,11 +36,70 @@ impl Flags {
     pub fn fleet(self) -> FleetFlags {
         self.slice.fleet
     }
+
+    /// Somebody is there and wants to be asked.
+    fn may_ask(&self) -> bool {
+        !self.slice.yes && !self.slice.run.check && !self.slice.run.json && screen::is_possible()
+    }
+
+    /// Whether what the services depend on comes along; none if the operator would rather stop.
+    fn dependencies(&self, fleet: &Fleet, hosts: &[String]) -> Result<Option<Dependencies>> {
+        if self.no_deps {
+            return Ok(Some(Dependencies::Left));
+        }
+        let missing = match (&self.slice.services, self.with_deps || !self.may_ask()) {
+            (Some(services), false) => not_chosen(fleet, hosts, services)?,
+            _ => Vec::new(),
+        };
+        if missing.is_empty() {
+            return Ok(Some(Dependencies::Included));
+        }
+        eprintln!("Hace falta también: {}", missing.join(", "));
+        let question = "¿Instalarlo? s = sí (Intro), n = no, dejarlo todo, solo = únicamente lo elegido:";
+        Ok(match answer(question)?.as_str() {
+            "" | "s" | "si" | "sí" | "y" | "yes" => Some(Dependencies::Included),
+            "solo" | "sólo" => Some(Dependencies::Left),
+            _ => None,
+        })
+    }
+}
+
+/// What the services depend on and nobody named: neither now nor in a client's declaration.
+fn not_chosen(fleet: &Fleet, hosts: &[String], services: &[String]) -> Result<Vec<String>> {
+    let named: Vec<String> = services.iter().filter(|name| *name != "all").cloned().collect();
+    let chosen = fleet.catalogue.order(&named, false)?;
+    let mut missing = fleet.catalogue.order(&named, true)?;
+    let mut declared_everywhere = Vec::new();
+    for (index, host) in hosts.iter().enumerate() {
+        let (declared, _) = declared::services(&fleet.inventory, host)?.unwrap_or_default();
+        match index {
+            0 => declared_everywhere = declared,
+            _ => declared_everywhere.retain(|name| declared.contains(name)),
+        }
+    }
+    missing.retain(|id| !chosen.contains(id) && !declared_everywhere.contains(id));
+    Ok(missing)
 }
 
 pub async fn main(flags: Flags) -> Result<u8> {
-    let (fleet, hosts) = flags.slice.load()?;
-    let dependencies = if flags.no_deps { Dependencies::Left } else { Dependencies::Included };
+    let (mut fleet, mut hosts) = flags.slice.load()?;
+    let Some(dependencies) = flags.dependencies(&fleet, &hosts)? else {
+        eprintln!("nothing was touched");
+        return Ok(0);
+    };
+    let selection =
+        Selection { services: flags.slice.services.clone(), with_dependencies: dependencies == Dependencies::Included };
+    // an answer may lead to the next question, as a setting that others are made from
+    while flags.may_ask() {
+        match ask(&fleet, &hosts, &selection, Begin::IfNeeded)? {
+            Asked::Nothing => break,
+            Asked::Written => (fleet, hosts) = flags.slice.load()?,
+            Asked::GivenUp => {
+                eprintln!("nothing was touched");
+                return Ok(0);
+            }
+        }
+    }
     let rollout = flags.slice.prepare(&fleet, &hosts, dependencies)?;
     let book = Book {
         playbook: "playbooks/rollout.yml",

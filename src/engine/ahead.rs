@@ -156,7 +156,8 @@ fn flatten(items: &[Item], tasks: &mut Vec<Arc<Task>>) -> bool {
                     | Control::Fail
                     | Control::Meta
                     | Control::IncludeVars
-                    | Control::UrlCheck => {}
+                    | Control::UrlCheck
+                    | Control::OutsideCheck => {}
                     Control::Pause
                     | Control::WaitForConnection
                     | Control::IncludeTasks

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::done::Done;
 use super::outside;
+use super::outside_check;
 use super::scope::object;
 use super::walk::{End, Flow, Walk};
 use crate::event::{Cause, Kind, Level, TaskRef};
@@ -37,6 +38,7 @@ impl Walk {
             Control::Pause => self.pause(task, &args, scope, reference).await,
             Control::WaitForConnection => self.wait_for_connection(task, &args, scope, reference).await,
             Control::UrlCheck => self.url_check(task, args, scope, reference).await,
+            Control::OutsideCheck => self.outside_check(args).await,
             Control::Meta | Control::IncludeTasks | Control::IncludeRole | Control::IncludeServices => Done::ok(),
         }
     }
@@ -160,6 +162,16 @@ impl Walk {
                 }
                 let done = Done::failed(failure);
                 if cancel.is_cancelled() { done.interrupted() } else { done }
+            }
+        }
+    }
+
+    async fn outside_check(&self, args: Object) -> Done {
+        match outside_check::check(args, &self.run.cancel).await {
+            Ok(returned) => Done::settled(Ok(super::settle::Settled { returned, ..Default::default() })),
+            Err(failure) => {
+                let done = Done::failed(failure);
+                if self.run.cancel.is_cancelled() { done.interrupted() } else { done }
             }
         }
     }

@@ -14,6 +14,7 @@ mod local;
 mod lock;
 mod loops;
 pub mod outside;
+pub mod outside_check;
 mod overlay;
 mod pace;
 mod run;

@@ -19,7 +19,7 @@ use crate::plan::{Failure, Object, Return};
 pub const ARGS: &[&str] = &["url", "status", "contains", "timeout", "address", "validate_certs"];
 
 /// At most this much of a body is looked at.
-const BODY_LIMIT: u64 = 1 << 20;
+pub(super) const BODY_LIMIT: u64 = 1 << 20;
 /// A name without an address is given up after this: it is a missing DNS record, not a service that starts.
 const NO_ADDRESS: Duration = Duration::from_secs(10);
 /// One attempt; a slow first answer counts as "not yet".
@@ -113,9 +113,9 @@ impl UrlCheck {
             .proxy(None)
             .tls_config(TlsConfig::builder().disable_verification(!self.validate_certs).build())
             .build();
-        let resolver = At { address: self.address.clone() };
+        let resolver = At::new(self.address.clone());
         let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), resolver);
-        let mut response = agent.get(&self.url).call().map_err(|error| connection_problem(&error))?;
+        let mut response = agent.get(&self.url).call().map_err(|error| Problem::of(&error))?;
         let status = response.status().as_u16();
         if !self.status.contains(&status) {
             let wanted = self.status.iter().map(u16::to_string).collect::<Vec<_>>().join(" or ");
@@ -134,12 +134,8 @@ impl UrlCheck {
             });
         }
         let Some(wanted) = &self.contains else { return Ok(status) };
-        let body = response
-            .body_mut()
-            .with_config()
-            .limit(BODY_LIMIT)
-            .read_to_vec()
-            .map_err(|error| connection_problem(&error))?;
+        let body =
+            response.body_mut().with_config().limit(BODY_LIMIT).read_to_vec().map_err(|error| Problem::of(&error))?;
         if String::from_utf8_lossy(&body).contains(wanted.as_str()) {
             return Ok(status);
         }
@@ -152,15 +148,20 @@ impl UrlCheck {
     }
 }
 
-fn connection_problem(error: &ureq::Error) -> Problem {
+impl Problem {
+    fn of(error: &ureq::Error) -> Problem {
+        let (text, hint) = connection_problem(error);
+        let patience = if no_address(error) { NO_ADDRESS } else { Duration::MAX };
+        Problem { text, hint: hint.to_owned(), status: None, patience }
+    }
+}
+
+/// What went wrong before there was an answer (it continues the URL), and what to do about it.
+pub(super) fn connection_problem(error: &ureq::Error) -> (String, &'static str) {
     if no_address(error) {
-        return Problem {
-            text: "has no address".to_owned(),
-            hint: "create the DNS record of this name; until it is there, `url_check_address` of the host says where to ask"
-                .to_owned(),
-            status: None,
-            patience: NO_ADDRESS,
-        };
+        let hint =
+            "create the DNS record of this name; until it is there, `url_check_address` of the host says where to ask";
+        return ("has no address".to_owned(), hint);
     }
     let (text, hint) = match error {
         ureq::Error::Timeout(_) => ("does not answer in time", "is the firewall open for 80 and 443?"),
@@ -169,8 +170,7 @@ fn connection_problem(error: &ureq::Error) -> Problem {
         }
         _ => ("", "look at the proxy's log"),
     };
-    let text = if text.is_empty() { format!("cannot be asked: {error}") } else { text.to_owned() };
-    Problem { text, hint: hint.to_owned(), status: None, patience: Duration::MAX }
+    (if text.is_empty() { format!("cannot be asked: {error}") } else { text.to_owned() }, hint)
 }
 
 /// The resolver's failures have no kind of their own, only a text.
@@ -184,8 +184,14 @@ fn no_address(error: &ureq::Error) -> bool {
 
 /// Resolves names the ordinary way, or every name to one address.
 #[derive(Debug)]
-struct At {
+pub(super) struct At {
     address: Option<String>,
+}
+
+impl At {
+    pub(super) fn new(address: Option<String>) -> At {
+        At { address }
+    }
 }
 
 impl Resolver for At {

@@ -5,6 +5,7 @@
 //! lives in `vps_data/`, see [`crate::secrets`]).
 
 pub mod connection;
+pub mod edit;
 mod ini;
 mod literal;
 mod names;

@@ -23,7 +23,7 @@ use crate::plan::{
     Query, Return, Script, Then, Write,
 };
 
-use super::args::{self, Mode};
+use super::args::{self, Mode, State};
 use super::attributes::{Attributes, make_directories, parent};
 use super::observed;
 use super::pattern::{self, Replacement};
@@ -100,14 +100,6 @@ struct Common {
     validate: Option<String>,
     #[serde(flatten)]
     attributes: Attributes,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 /// A text after an edit, and what to say about it.

@@ -131,11 +131,16 @@ impl Request {
     }
 }
 
+/// Lines that curl reads with `-K -`: what is in them is in no process list.
 #[derive(Default)]
-struct Config(String);
+pub(super) struct Config(String);
 
 impl Config {
-    fn set(&mut self, name: &str, value: &str) {
+    pub(super) fn text(self) -> String {
+        self.0
+    }
+
+    pub(super) fn set(&mut self, name: &str, value: &str) {
         let mut quoted = String::new();
         for c in value.chars() {
             match c {
@@ -150,7 +155,7 @@ impl Config {
         self.0.push_str(&format!("{name} = \"{quoted}\"\n"));
     }
 
-    fn switch(&mut self, name: &str) {
+    pub(super) fn switch(&mut self, name: &str) {
         self.0.push_str(name);
         self.0.push('\n');
     }

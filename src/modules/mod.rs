@@ -15,6 +15,7 @@ mod account;
 mod apt;
 pub mod args;
 mod attributes;
+pub mod check;
 mod command;
 mod compose;
 mod compose_call;
@@ -170,6 +171,7 @@ const FAMILIES: &[&[Spec]] = &[
     system::FAMILY,
     systemd::FAMILY,
     // of containers
+    check::FAMILY,
     compose::FAMILY,
     database::FAMILY,
     docker_container::FAMILY,

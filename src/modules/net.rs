@@ -112,7 +112,7 @@ impl Module for WaitFor {
         match (&self.args.path, self.args.port, &self.regex) {
             (Some(path), _, Some(_)) => vec![Query::Read { path: path.clone(), limit: LIMIT }],
             (Some(path), _, None) => vec![Query::Stat { path: path.clone(), follow: true, checksum: false }],
-            (None, Some(port), _) => vec![Query::Run(self.connect(port))],
+            (None, Some(port), _) => vec![Query::Run(connect(&self.args.host, port, self.args.connect_timeout))],
             (None, None, _) => Vec::new(),
         }
     }
@@ -192,15 +192,24 @@ impl WaitFor {
             (None, None, _) => format!("{} s", self.args.timeout),
         }
     }
+}
 
-    /// Says `open` or `closed`, by whatever the host has: bash, the kernel's table (for the host itself), nc or curl.
-    fn connect(&self, port: u64) -> Script {
-        let (host, port) = (self.args.host.as_str(), port.to_string());
-        let timeout = self.args.connect_timeout.max(1).to_string();
-        let hex = format!("{:04X}", port.parse::<u16>().unwrap_or_default());
-        Script::new().raw("set --").arg(host).arg(port).arg(timeout).arg(hex).raw(
-            "; h=$1 p=$2 t=$3 x=$4; say() { if [ \"$1\" = 0 ]; then echo open; else echo closed; fi; exit 0; }
-if command -v bash >/dev/null 2>&1 && command -v timeout >/dev/null 2>&1; then
+/// Says `open`, `closed` or `unknown`, by whatever there is: bash, the kernel's table (for the host itself), nc or curl.
+pub(super) fn connect(host: &str, port: u64, timeout: u64) -> Script {
+    let (port, timeout) = (port.to_string(), timeout.max(1).to_string());
+    let hex = format!("{:04X}", port.parse::<u16>().unwrap_or_default());
+    Script::new()
+        .raw("set --")
+        .arg(host)
+        .arg(port)
+        .arg(timeout)
+        .arg(hex)
+        .raw("; h=$1 p=$2 t=$3 x=$4; say() { if [ \"$1\" = 0 ]; then echo open; else echo closed; fi; exit 0; }\n")
+        .raw(CONNECT)
+}
+
+/// Ends the shell that runs it. `$h`, `$p`, `$t`, `$x`: host, port, seconds, port in hex; `say` is told 0 for open.
+pub(super) const CONNECT: &str = "if command -v bash >/dev/null 2>&1 && command -v timeout >/dev/null 2>&1; then
   timeout \"$t\" bash -c 'exec 3<>\"/dev/tcp/$0/$1\"' \"$h\" \"$p\" 2>/dev/null; say $?
 fi
 case $h in 127.*|localhost|::1|0.0.0.0) if [ -r /proc/net/tcp ]; then
@@ -211,10 +220,7 @@ if command -v curl >/dev/null 2>&1; then
   curl -q -s --connect-timeout \"$t\" --max-time \"$t\" \"telnet://$h:$p\" </dev/null >/dev/null 2>&1
   rc=$?; if [ $rc = 7 ] || [ $rc = 6 ]; then say 1; fi; say 0
 fi
-echo unknown",
-        )
-    }
-}
+echo unknown";
 
 #[cfg(test)]
 mod tests {

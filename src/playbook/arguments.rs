@@ -126,6 +126,7 @@ impl Loader {
             Control::IncludeRole => &["name"],
             Control::IncludeServices => &["services"],
             Control::UrlCheck => &["url"],
+            Control::OutsideCheck => &["check", "address"],
             _ => &[],
         };
         for needed in needs.iter().filter(|needed| !given.contains_key(**needed)) {

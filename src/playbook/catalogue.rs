@@ -171,6 +171,7 @@ pub const CONTROLS: &[ControlSpec] = &[
         &["url", "status", "contains", "timeout", "address", "validate_certs"],
         None,
     ),
+    control("outside_check", Control::OutsideCheck, &["check", "address", "connect_to", "base_url"], None),
 ];
 
 /// Actions that are resolved while the playbook is read.

@@ -187,6 +187,8 @@ pub enum Control {
     WaitForConnection,
     /// Looks at a URL from the operator's side.
     UrlCheck,
+    /// Makes one check of a service from the operator's side.
+    OutsideCheck,
 }
 
 /// `loop`, `with_…` and `loop_control`.

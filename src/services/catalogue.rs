@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
 use super::manifest::Manifest;
+use super::traps::{self, Trap};
 use crate::error::{Error, Place, Result};
 use crate::shipped;
 
@@ -39,6 +40,7 @@ pub struct Catalogue {
     pub broken: IndexMap<String, Error>,
     /// `_defaults/` folders, the operator's first.
     bases: Vec<PathBuf>,
+    pub(super) traps: Vec<Trap>,
 }
 
 impl Catalogue {
@@ -56,6 +58,9 @@ impl Catalogue {
             catalogue.read_folder(&folder);
         }
         catalogue.packages.sort_keys();
+        if let Some(path) = catalogue.base("traps.yml") {
+            catalogue.traps = traps::read(&path)?;
+        }
         Ok(catalogue)
     }
 

@@ -12,12 +12,15 @@ use serde_json::Value;
 use super::catalogue::{Catalogue, Package};
 use super::mode::Mode;
 use super::settings::{known_keys, secret_names};
+use super::traps;
 use crate::error::{Error, Place};
 use crate::shipped;
 use crate::vars::{NoWorld, Scope, validate};
 
 mod backup;
 mod stack;
+
+pub(super) use stack::is_long_running;
 
 /// Findings about one package; an empty list is praise.
 pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
@@ -43,7 +46,11 @@ fn stacks(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
     for (runtime, mode) in &kinds {
         let mut findings = Vec::new();
         match super::render::sample_in(catalogue, package, runtime, *mode) {
-            Ok(rendered) => stack::findings(package, runtime, *mode, &rendered, &mut findings),
+            Ok((rendered, scope)) => {
+                stack::findings(package, runtime, *mode, &rendered, &mut findings);
+                findings.extend(traps::caught(catalogue.traps.iter(), &rendered, package.stack_template(runtime)));
+                checks(package, *mode, &rendered, &scope, &mut findings);
+            }
             Err(error) => findings.push(error),
         }
         for finding in findings {
@@ -86,7 +93,7 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
         }
     }
     for variable in &manifest.variables {
-        if let Some(Value::String(kind)) = &variable.validation
+        if let Some(kind) = super::settings::validation_text(variable.validation.as_ref())
             && let Err(problem) = kind.parse::<validate::Check>()
         {
             say(format!("variable `{}`: {problem}", variable.key), "see docs/registry.md for the kinds of validation");
@@ -156,6 +163,25 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     }
 }
 
+/// Every check can be read, and is about a service of the stack.
+fn checks(package: &Package, mode: Mode, stack: &Value, scope: &Scope, findings: &mut Vec<Error>) {
+    let env = known_keys(package).map(|key| (key, Value::from("sample"))).collect();
+    let rendered = match super::checks::render(package, scope, stack, &[], &env) {
+        Ok(rendered) => rendered,
+        Err(error) => return findings.push(error),
+    };
+    let services: Vec<&String> =
+        stack.get("services").and_then(Value::as_object).into_iter().flat_map(|s| s.keys()).collect();
+    for (check, service) in super::checks::named_services(&rendered, mode) {
+        if !services.iter().any(|known| *known == service) {
+            let place = Some(package.place_of(check));
+            let error =
+                Error::new(format!("check `{check}` is for the service `{service}`, which the stack does not have"));
+            findings.push(Error { place, ..error }.did_you_mean(service, services.iter().map(|name| name.as_str())));
+        }
+    }
+}
+
 /// Variables that every template may use without declaring them.
 const GIVEN: &[&str] = &[
     "service_id",
@@ -219,8 +245,12 @@ fn templates(package: &Package, findings: &mut Vec<Error>) {
     let strings = strings.map(|text| Value::from(text.as_str()));
     let defaults = manifest.variables.iter().filter_map(|variable| variable.default.clone());
     let of_modes = of_modes.iter().flat_map(|variant| variant.settings.values().cloned());
-    let templated: Vec<Value> =
-        strings.chain(defaults).chain(of_modes).chain([Value::Object(manifest.exports.clone())]).collect();
+    let templated: Vec<Value> = strings
+        .chain(defaults)
+        .chain(of_modes)
+        .chain([Value::Object(manifest.exports.clone())])
+        .chain(manifest.checks.clone())
+        .collect();
     undeclared(&Value::from(templated), package.dir.join("manifest.json"), &package.text);
     let examples: Vec<Value> = package.defaults.values().map(|default| Value::from(default.value.as_str())).collect();
     let example = package.dir.join(".env.example");

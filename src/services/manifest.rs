@@ -64,6 +64,9 @@ pub struct Manifest {
     pub jobs: Vec<Job>,
     #[serde(default)]
     pub urls: Vec<Url>,
+    /// What `provision verify` looks at; each is a [`crate::modules::check::Check`] once its templates are rendered.
+    #[serde(default)]
+    pub checks: Vec<Value>,
     /// Addresses that people open, shown when the service is up.
     #[serde(default)]
     pub links: Vec<Link>,

@@ -7,6 +7,7 @@
 pub mod backup;
 mod build;
 pub mod catalogue;
+mod checks;
 pub mod declared;
 mod git;
 pub mod lint;
@@ -14,9 +15,11 @@ pub mod manifest;
 pub mod mode;
 mod mounted;
 pub mod ports;
+pub mod questions;
 pub mod render;
 pub mod rollout;
 pub mod settings;
+mod traps;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};

@@ -10,7 +10,7 @@ use super::backup::{self, Choices};
 use super::catalogue::{Catalogue, Package, hex};
 use super::mode::Mode;
 use super::settings::{Settings, known_keys, secret_names};
-use super::{mounted, ports};
+use super::{checks, mounted, ports, traps};
 use crate::error::{Error, Place, Result};
 use crate::plan::{Object, quote};
 use crate::shipped;
@@ -59,11 +59,11 @@ pub fn deploy_vars(package: &Package, host: &HostPlace, version: &str) -> Object
 
 /// The stack as it would be for an imagined host on which every setting has a made-up value; for lint.
 pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result<Value> {
-    sample_in(catalogue, package, runtime, Mode::Produccion)
+    sample_in(catalogue, package, runtime, Mode::Produccion).map(|(stack, _)| stack)
 }
 
-/// The same in a mode.
-pub fn sample_in(catalogue: &Catalogue, package: &Package, runtime: &str, mode: Mode) -> Result<Value> {
+/// The same in a mode, and the scope that it was rendered in.
+pub fn sample_in(catalogue: &Catalogue, package: &Package, runtime: &str, mode: Mode) -> Result<(Value, Scope)> {
     let host = HostPlace {
         host: "sample".to_owned(),
         runtime: runtime.to_owned(),
@@ -95,13 +95,18 @@ pub fn sample_in(catalogue: &Catalogue, package: &Package, runtime: &str, mode: 
     let variables = package.manifest.variables.iter();
     let defaults = variables.filter_map(|variable| Some((variable.key.clone(), variable.default.clone()?)));
     let examples = package.defaults.iter().map(|(key, default)| (key.clone(), Value::from(default.value.clone())));
-    let others = known_keys(package).map(|key| (key, Value::from("sample")));
+    let numbers = package.manifest.variables.iter().filter(|variable| {
+        variable.validation.as_ref().and_then(Value::as_str).is_some_and(|kind| ["port", "int"].contains(&kind))
+    });
+    let numbers = numbers.map(|variable| (variable.key.clone(), Value::from("1")));
+    let others = numbers.chain(known_keys(package).map(|key| (key, Value::from("sample"))));
     for (key, value) in defaults.chain(examples).chain(others) {
         vars.entry(key).or_insert(value);
     }
     let mut scope = Scope::new(std::sync::Arc::new(super::world::PackageWorld::alone(catalogue, package)));
     scope.push(crate::vars::Layer::written(vars));
-    stack(catalogue, package, &host, &scope, &format!("versatile-{}", package.id))
+    let stack = stack(catalogue, package, &host, &scope, &format!("versatile-{}", package.id))?;
+    Ok((stack, scope))
 }
 
 /// What stands for a secret in [`sample`], so that it can be found where it must not be.
@@ -155,11 +160,17 @@ pub fn render(
     }
     super::build::name_images(&mut stack, &builds, &host.runtime);
     mounted::label(&mut stack, &root, &files);
+    let refused = catalogue.traps.iter().filter(|trap| trap.refuse);
+    let refused = traps::caught(refused, &stack, package.stack_template(&host.runtime));
+    if let Some(error) = Error::all(refused.map(|error| error.context(format!("host `{}`", host.host))).collect()) {
+        return Err(error);
+    }
     let ports: Vec<Value> = ports::of_stack(&stack)
         .iter()
         .map(|port| json!({"address": port.address, "port": port.outside, "protocol": port.protocol}))
         .collect();
-    let stack = stack_text(package, &stack);
+    let containers = stack;
+    let stack = stack_text(package, &containers);
     let mut networks = Vec::new();
     for network in &manifest.networks {
         networks.push(json!({"name": text(&network.name)?, "internal": network.internal}));
@@ -172,6 +183,7 @@ pub fn render(
             "url": text(&url.url)?, "status": url.status, "contains": contains, "timeout": url.timeout,
         }));
     }
+    let checks = checks::render(package, scope, &containers, &urls, &env)?;
     let mut links = Vec::new();
     let of_mode = manifest.modes.of(host.mode).into_iter().flat_map(|variant| &variant.links);
     for link in manifest.links.iter().chain(of_mode) {
@@ -226,6 +238,7 @@ pub fn render(
         "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,
+        "checks": checks,
         "dependency_checks": manifest.dependencies.iter().filter_map(|d| d.check_command.as_ref().map(|command| json!({"service": d.service, "required": d.required, "command": command}))).collect::<Vec<_>>(),
         "record": {"service": package.id, "version": version, "digest": digest, "project": project, "root": root,
                    "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash()},

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::catalogue::{Catalogue, Package};
 use super::mode::Mode;
+use super::questions::{Asked, Question};
 use super::world::PackageWorld;
 use crate::error::{Error, Place, Result};
 use crate::inventory::Inventory;
@@ -54,6 +55,8 @@ pub struct Sources<'a> {
     pub identities: &'a Identities,
     pub extra_vars: &'a Object,
     pub redactor: &'a Redactor,
+    /// Hears of everything that an operator may be asked, whatever comes of the rest.
+    pub questions: Option<&'a dyn Fn(Question)>,
 }
 
 /// A service's settings on a host.
@@ -91,6 +94,7 @@ impl Sources<'_> {
         scope.push(Layer::written(written(false)));
         scope.push(Layer::raw(written(true)));
         let (mut values, mut errors, mut texts) = (IndexMap::new(), Vec::new(), Object::new());
+        let mut undefined = Vec::new();
         for (key, candidate) in layers {
             match setting_text(&scope, &key, &candidate) {
                 Ok(value) => {
@@ -102,10 +106,16 @@ impl Sources<'_> {
                         Setting { value, secret: candidate.secret, origin: candidate.origin, beaten: candidate.beaten };
                     values.insert(key, setting);
                 }
-                Err(error) => {
-                    errors.push(error.context(format_args!("host `{host}`: service `{}`: setting `{key}`", package.id)))
+                Err(unclear) => {
+                    undefined.extend(unclear.undefined.map(|name| (key.clone(), name)));
+                    let place = format!("host `{host}`: service `{}`: setting `{key}`", package.id);
+                    errors.push(unclear.error.context(place));
                 }
             }
+        }
+        if let Some(hear) = self.questions {
+            let asked = Asked { sources: self, host, service: &package.id, package };
+            asked.all(&values, &undefined).into_iter().for_each(hear);
         }
         errors.extend(self.complaints(host, package, &values));
         match Error::all(errors) {
@@ -342,8 +352,21 @@ fn generate_missing(package: &Package, layers: &mut IndexMap<String, Candidate>)
     Ok(generated)
 }
 
+/// Why a setting has no value.
+struct Unclear {
+    error: Error,
+    /// The variable that its template needs and nobody defines.
+    undefined: Option<String>,
+}
+
+impl From<Error> for Unclear {
+    fn from(error: Error) -> Unclear {
+        Unclear { error, undefined: None }
+    }
+}
+
 /// A setting as the text that a container will see.
-fn setting_text(scope: &Scope, key: &str, candidate: &Candidate) -> Result<String> {
+fn setting_text(scope: &Scope, key: &str, candidate: &Candidate) -> Result<String, Unclear> {
     if candidate.value.is_null() {
         return Ok(String::new());
     }
@@ -356,14 +379,14 @@ fn setting_text(scope: &Scope, key: &str, candidate: &Candidate) -> Result<Strin
             let mut error = Error::new(fault.text);
             error.hint = fault.hint.or(hint);
             error.place = candidate.origin.place.clone();
-            error
+            Unclear { error, undefined: fault.undefined }
         };
         scope.value(&candidate.value).map_err(fault)?
     };
     match rendered {
         Value::Null => Ok(String::new()),
         Value::String(text) if text.contains('\0') => {
-            Err(Error::new("a NUL byte cannot be in an environment variable"))
+            Err(Error::new("a NUL byte cannot be in an environment variable").into())
         }
         Value::String(text) => Ok(text),
         Value::Bool(_) | Value::Number(_) => Ok(rendered.to_string()),
@@ -371,12 +394,13 @@ fn setting_text(scope: &Scope, key: &str, candidate: &Candidate) -> Result<Strin
             place: candidate.origin.place.clone(),
             ..Error::new("a list or mapping cannot be an environment variable")
         }
-        .hint("write it as text, e.g. with the to_json filter")),
+        .hint("write it as text, e.g. with the to_json filter")
+        .into()),
     }
 }
 
 /// `"domain"`, `{"enum": ["a", "b"]}`, `{"regex": "^…$"}` as the validator's text.
-fn validation_text(validation: Option<&Value>) -> Option<String> {
+pub(super) fn validation_text(validation: Option<&Value>) -> Option<String> {
     match validation? {
         Value::String(kind) => Some(kind.clone()),
         Value::Object(map) => {

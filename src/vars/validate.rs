@@ -25,9 +25,58 @@ pub enum Check {
     /// An address without a mask.
     Ip,
     Path,
-    Password,
+    /// `password`, or `password:{"min": 12, "signs": "@_"}`
+    Password(Policy),
     /// A telephone number in the form of E.164.
     Phone,
+}
+
+/// What a password must have besides a small and a capital letter and a digit.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Characters, at least.
+    pub min: usize,
+    /// The only characters besides letters and digits, where a program cannot take others.
+    pub signs: Option<String>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        POLICY
+    }
+}
+
+const POLICY: Policy = Policy { min: 8, signs: None };
+
+/// One thing that a password lacks or has too much of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Lack {
+    Characters(usize),
+    Small,
+    Capital,
+    Digit,
+    /// There is a character other than these.
+    OnlySigns(String),
+    /// There is a line break or the like.
+    NoControl,
+}
+
+impl Policy {
+    /// Everything that is wrong with a password.
+    pub fn lacks(&self, value: &str) -> Vec<Lack> {
+        let has = |test: fn(char) -> bool| value.chars().any(test);
+        let strange = |signs: &String| value.chars().any(|c| !c.is_ascii_alphanumeric() && !signs.contains(c));
+        let mut lacks = vec![
+            (value.chars().count() < self.min).then_some(Lack::Characters(self.min)),
+            (!has(char::is_lowercase)).then_some(Lack::Small),
+            (!has(char::is_uppercase)).then_some(Lack::Capital),
+            (!has(|c| c.is_ascii_digit())).then_some(Lack::Digit),
+            has(char::is_control).then_some(Lack::NoControl),
+        ];
+        lacks.push(self.signs.as_ref().filter(|signs| strange(signs)).map(|signs| Lack::OnlySigns(signs.clone())));
+        lacks.into_iter().flatten().collect()
+    }
 }
 
 const SIMPLE: &[(&str, Check)] = &[
@@ -41,7 +90,7 @@ const SIMPLE: &[(&str, Check)] = &[
     ("cidr", Check::Cidr),
     ("ip", Check::Ip),
     ("path", Check::Path),
-    ("password", Check::Password),
+    ("password", Check::Password(POLICY)),
     ("phone", Check::Phone),
 ];
 
@@ -60,6 +109,11 @@ impl FromStr for Check {
         if let Some(pattern) = kind.strip_prefix("regex:") {
             pyregex::compile(pattern, pyregex::Flags::default())?;
             return Ok(Check::Regex(pattern.to_owned()));
+        }
+        if let Some(policy) = kind.strip_prefix("password:") {
+            return serde_json::from_str(policy)
+                .map(Check::Password)
+                .map_err(|error| format!("`password` takes min and signs: {error}"));
         }
         SIMPLE.iter().find(|(name, _)| *name == kind).map(|(_, check)| check.clone()).ok_or_else(|| {
             let names: Vec<&str> = SIMPLE.iter().map(|(name, _)| *name).collect();
@@ -107,7 +161,7 @@ impl Check {
             Check::Cidr => cidr(value),
             Check::Ip => value.parse::<IpAddr>().map(drop).map_err(|_| "not an address; right is 10.0.0.5".to_owned()),
             Check::Path => path(value),
-            Check::Password => password(value),
+            Check::Password(policy) => password(policy, value),
             Check::Phone => match value.strip_prefix('+') {
                 Some(digits) if (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) => {
                     Ok(())
@@ -228,28 +282,26 @@ fn path(value: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn password(value: &str) -> Result<(), String> {
-    let mut missing = Vec::new();
-    if value.chars().count() < 8 {
-        missing.push("8 characters");
-    }
-    if !value.chars().any(char::is_lowercase) {
-        missing.push("a small letter");
-    }
-    if !value.chars().any(char::is_uppercase) {
-        missing.push("a capital letter");
-    }
-    if !value.chars().any(|c| c.is_ascii_digit()) {
-        missing.push("a digit");
-    }
-    if value.chars().any(char::is_control) {
+fn password(policy: &Policy, value: &str) -> Result<(), String> {
+    let lacks = policy.lacks(value);
+    if lacks.contains(&Lack::NoControl) {
         return Err(
             "a password has no line breaks or other control characters; right is like Correct_Horse7".to_owned()
         );
     }
-    match missing.is_empty() {
+    let words = lacks.iter().map(|lack| match lack {
+        Lack::Characters(least) => format!("{least} characters"),
+        Lack::Small => "a small letter".to_owned(),
+        Lack::Capital => "a capital letter".to_owned(),
+        Lack::Digit => "a digit".to_owned(),
+        Lack::OnlySigns(signs) => format!("nothing: only {signs} may be in it besides letters and digits"),
+        Lack::NoControl => String::new(),
+    });
+    match lacks.is_empty() {
         true => Ok(()),
-        false => Err(format!("the password lacks {}; right is like Correct_Horse7", missing.join(", "))),
+        false => {
+            Err(format!("the password lacks {}; right is like Correct_Horse7", words.collect::<Vec<_>>().join(", ")))
+        }
     }
 }
 
@@ -315,6 +367,11 @@ mod tests {
                 &["Correct_Horse7"],
                 &[("short", "8 characters"), ("alllowercase", "capital"), ("NoDigitsHere", "digit")],
             ),
+            (
+                r#"password:{"min": 12, "signs": "@_"}"#,
+                &["Correct_Horse7"],
+                &[("Correct_7", "12 characters"), ("Correct_Horse7!", "only @_")],
+            ),
             ("phone", &["+5491123456789"], &[("1123456789", "+"), ("+12", "+")]),
         ];
         for (kind, good, bad) in table {
@@ -328,6 +385,7 @@ mod tests {
         }
         assert!(check("domian", "x").unwrap_err().contains("`domain`"));
         assert!(check("regex:(", "x").is_err());
+        assert!(r#"password:{"mni": 1}"#.parse::<Check>().is_err());
         assert!("enum:".parse::<Check>().is_err());
     }
 }

@@ -75,6 +75,24 @@ const FINDINGS: &[Finding] = &[
         &[("\"${DB_PASSWORD}\"", "{{ DB_PASSWORD }}")],
         "the secret `DB_PASSWORD` is rendered into the stack",
     ),
+    (
+        "too early health check",
+        &[],
+        &[
+            ("example/shop:{{ version }}", "n8nio/n8n:2.40.7"),
+            ("\"CMD\", \"true\"", "\"CMD\", \"wget\", \"-qO-\", \"http://127.0.0.1:5678/healthz\""),
+        ],
+        "service `web`: the image `n8nio/n8n:2.40.7`: /healthz is 200 while it still migrates its database",
+    ),
+    (
+        "image without the program of its health check",
+        &[],
+        &[
+            ("example/shop:{{ version }}", "chatwoot/chatwoot:v4.17.1"),
+            ("\"CMD\", \"true\"", "\"CMD\", \"curl\", \"-f\", \"http://127.0.0.1:3000/api\""),
+        ],
+        "service `web`: the image `chatwoot/chatwoot:v4.17.1`: there is no curl in it",
+    ),
     ("syntax error", &[], &[("{{ version }}", "{{ version")], "stack.yml.j2:"),
     ("not YAML", &[], &[("services:", "services: [")], "the rendered stack is not YAML"),
     (
@@ -229,7 +247,9 @@ fn shipped_manifests_and_the_seed_follow_the_schema() {
 fn the_schema_and_the_program_know_the_same_fields() {
     let schema = schema();
     let mut places = vec![(schema.clone(), json!({"nope": 1}))];
-    for (field, about) in schema["properties"].as_object().unwrap() {
+    // read once their templates are rendered, by those who make them
+    let checks = schema["properties"]["checks"]["items"].clone();
+    for (field, about) in schema["properties"].as_object().unwrap().iter().filter(|(field, _)| *field != "checks") {
         if let Some(items) = about.get("items").filter(|items| items.get("properties").is_some()) {
             places.push((items.clone(), json!({field: [{"nope": 1}]})));
         } else if about.get("properties").is_some() {
@@ -241,11 +261,24 @@ fn the_schema_and_the_program_know_the_same_fields() {
         }
     }
     assert!(places.len() >= 12, "{}", places.len());
-    for (about, wrong) in places {
-        let error =
-            serde_json::from_value::<provision::services::manifest::Manifest>(wrong.clone()).unwrap_err().to_string();
-        let accepted: BTreeSet<&str> = error.split('`').skip(3).step_by(2).collect();
+    let same = |about: &Value, error: String, ours: &[&str]| {
+        let accepted: BTreeSet<&str> =
+            error.split('`').skip(3).step_by(2).filter(|name| !ours.contains(name)).collect();
         let named: BTreeSet<&str> = about["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(accepted, named, "{wrong}: {error}");
+        assert_eq!(accepted, named, "{error}");
+    };
+    for (about, wrong) in places {
+        let read = serde_json::from_value::<provision::services::manifest::Manifest>(wrong);
+        same(&about, read.unwrap_err().to_string(), &[]);
+    }
+    let read =
+        |wrong: Value| serde_json::from_value::<provision::modules::check::Check>(wrong).unwrap_err().to_string();
+    same(&checks, read(json!({"nope": 1})), &[]);
+    let kinds = checks["properties"].as_object().unwrap().iter().filter(|(_, about)| about["properties"].is_object());
+    let kinds: Vec<(&String, &Value)> = kinds.collect();
+    assert_eq!(kinds.len(), 12);
+    for (kind, about) in kinds {
+        // what a script holds is put in when it is read
+        same(about, read(json!({"name": "x", kind: {"nope": 1}})), &["text"]);
     }
 }

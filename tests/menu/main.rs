@@ -4,6 +4,7 @@
 #[path = "../cli/project.rs"]
 mod project;
 
+mod questions;
 mod screens;
 mod stage;
 mod terminal;

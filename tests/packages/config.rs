@@ -71,6 +71,7 @@ fn cases() -> Vec<Case> {
         identities: &Identities::load(&[]).unwrap(),
         extra_vars: &Map::new(),
         redactor: &Redactor::default(),
+        questions: None,
     };
     let services: Vec<String> = catalogue.ids().map(str::to_owned).collect();
     let selection = Selection { services: Some(services), with_dependencies: true };

@@ -82,7 +82,8 @@ pub(super) fn findings(package: &Package, runtime: &str, mode: Mode, stack: &Val
 /// Ports on which debuggers listen by custom: debugpy, Node's inspector, the JVM's, delve.
 const DEBUGGERS: &[u16] = &[5678, 9229, 5005, 2345];
 
-fn is_long_running(service: &Value) -> bool {
+/// Meant to stay up: no one-shot.
+pub(in crate::services) fn is_long_running(service: &Value) -> bool {
     let restart = service.get("restart").and_then(Value::as_str).unwrap_or("always");
     let mode = service.pointer("/deploy/mode").and_then(Value::as_str).unwrap_or("replicated");
     restart != "no" && !restart.starts_with("on-failure") && !mode.ends_with("-job")

@@ -1,0 +1,36 @@
+//! Looking at services: every kind of check on real things, once right and once wrong.
+
+mod certificates;
+#[path = "../common/stage.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod stage;
+mod verify;
+
+use std::sync::{MutexGuard, OnceLock};
+
+use stage::Stage;
+
+static SCENE: stage::Scene = stage::Scene {
+    prefix: "pv-checks-test",
+    hosts: &["a"],
+    inventory: "tests/checks/inventory",
+    images: &["provision-lab-python:trixie", "postgres:17", "redis:8.0"],
+};
+
+/// Where the package is on which the kinds are tried.
+const REGISTRY: &[&str] = &["--registry", "tests/checks/registry"];
+
+/// The host with the package on it.
+fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
+    static DEPLOYED: OnceLock<()> = OnceLock::new();
+    let (turn, stage) = stage::enter(&SCENE, test)?;
+    DEPLOYED.get_or_init(|| {
+        stage.must(&stage.runs("deploy"), &[&["--host", "a", "--yes"], REGISTRY].concat(), 0);
+    });
+    Some((turn, stage))
+}
+
+/// A verb that looks, on the host: it must end with this code.
+fn look(stage: &Stage, args: &[&str], code: i32) -> stage::Ran {
+    stage.must(&stage.runs("look"), &[args, &["--host", "a"], REGISTRY].concat(), code)
+}
