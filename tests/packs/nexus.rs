@@ -98,6 +98,24 @@ fn trouble_is_in_the_log_and_in_the_database() {
 }
 
 #[test]
+fn what_its_packages_say_is_verified() {
+    let Some((_turn, stage)) = enter("verify") else { return };
+    let ran = stage.must(&stage.runs("verify"), &["verify", "--host", "a", "--full"], 0);
+    for seen in [
+        "maravia chat:",
+        "maravia not root:",
+        "nexus-whatsapp webhook without signature",
+        "nexus-orchestrator 8000 is closed",
+    ] {
+        assert!(
+            ran.stdout.lines().any(|line| line.starts_with("[OK]") && line.contains(seen)),
+            "{seen}: {}",
+            ran.stdout
+        );
+    }
+}
+
+#[test]
 fn its_resources_are_bounded_and_its_data_kept() {
     let Some((_turn, stage)) = enter("nexus resources") else { return };
     let limits =
