@@ -88,7 +88,7 @@ fn trouble_is_in_the_log_and_in_the_database() {
     stage.inside("a", "docker stop -t 10 versatile-postgres");
     let (alive, ready) = (status("/health"), status("/ready"));
     let failed = deliver(stage, "/webhook", &crate::stage::lab_token(), "hola");
-    stage.inside("a", "docker start versatile-postgres; until docker exec versatile-postgres pg_isready -qh 127.0.0.1; do sleep 0.3; done");
+    stage.inside("a", "docker start versatile-postgres; until [ $(docker inspect -f {{.State.Health.Status}} versatile-postgres) = healthy ]; do sleep 0.3; done");
     assert_eq!(alive, "200");
     assert!(ready.contains("503"), "{ready}");
     assert!(failed.ends_with(" 502") && logs("whatsapp").contains("request_failed"), "{failed}");
