@@ -15,6 +15,7 @@ fn every_shipped_playbook_is_read() {
         "playbooks/restart.yml",
         "playbooks/nginx-site.yml",
         "playbooks/python-app.yml",
+        "playbooks/regen.yml",
     ] {
         let plays = playbook::load(Path::new(name)).unwrap_or_else(|error| panic!("{name}:\n{error}"));
         assert!(!plays.is_empty(), "{name}");

@@ -12,6 +12,7 @@ mod ask;
 mod backup;
 mod common;
 mod configure;
+mod consent;
 mod down;
 mod edit;
 mod execute;
@@ -22,6 +23,7 @@ mod lab;
 mod look;
 mod menu;
 mod metrics;
+mod regen;
 mod registry;
 mod report;
 mod restart;
@@ -82,6 +84,12 @@ enum Verb {
     /// Stop services and remove their containers; their data stays
     #[command(visible_alias = "terminar")]
     Down(down::Flags),
+    /// Delete services with their data, after a backup, and make them anew
+    #[command(visible_alias = "regenerar")]
+    Regen(regen::Regen),
+    /// As regen, and their images are fetched again too
+    #[command(visible_alias = "limpiar")]
+    Clean(regen::Clean),
     /// Restart the containers of services
     #[command(visible_alias = "reiniciar")]
     Restart(restart::Flags),
@@ -186,6 +194,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
         Some(Verb::Up(flags)) => block_on(up::main(flags)),
         Some(Verb::Down(flags)) => block_on(down::main(flags)),
+        Some(Verb::Regen(flags)) => block_on(regen::regen(flags)),
+        Some(Verb::Clean(flags)) => block_on(regen::clean(flags)),
         Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
         Some(Verb::Verify(flags)) => block_on(verify::main(flags)),

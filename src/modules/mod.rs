@@ -41,11 +41,13 @@ mod file;
 mod firewall;
 mod http;
 mod keys;
+mod link;
 mod net;
 mod observed;
 mod package;
 mod pattern;
 mod place;
+mod port_holders;
 mod repository;
 mod stat;
 mod swarm;
@@ -164,8 +166,10 @@ const FAMILIES: &[&[Spec]] = &[
     firewall::FAMILY,
     http::FAMILY,
     keys::FAMILY,
+    link::FAMILY,
     net::FAMILY,
     package::FAMILY,
+    port_holders::FAMILY,
     repository::FAMILY,
     stat::FAMILY,
     system::FAMILY,

@@ -1,6 +1,7 @@
 //! A package and its settings become what the deploy playbook works on: the stack's text, the environment, folders,
 //! files, jobs and URLs. A pure function: the same input gives the same bytes.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -170,6 +171,10 @@ pub fn render(
         .map(|port| json!({"address": port.address, "port": port.outside, "protocol": port.protocol}))
         .collect();
     let containers = stack;
+    let services = || containers.get("services").and_then(Value::as_object).into_iter().flatten();
+    let names: Vec<Value> = services().filter_map(|(_, service)| service.get("container_name").cloned()).collect();
+    let images: BTreeSet<String> =
+        services().filter_map(|(_, service)| service.get("image")?.as_str().map(str::to_owned)).collect();
     let stack = stack_text(package, &containers);
     let mut networks = Vec::new();
     for network in &manifest.networks {
@@ -235,7 +240,8 @@ pub fn render(
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files, "builds": builds,
-        "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
+        "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "container_names": names, "images": images,
+        "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,
         "checks": checks,

@@ -218,6 +218,17 @@ fn schema() -> Value {
     json_file(&root().join("registry/manifest.schema.json"))
 }
 
+/// The example's manifest besides the shipped ones.
+#[test]
+fn the_example_is_clean() {
+    let project = Project::new();
+    let examples = root().join("examples");
+    let ended = project.run(&["registry", "lint", "vnm", "--registry", examples.to_str().unwrap()]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (0, "vnm ok\n"), "{}", ended.stderr);
+    let schema = jsonschema::validator_for(&schema()).unwrap();
+    assert!(schema.is_valid(&json_file(&examples.join("vnm/manifest.json"))));
+}
+
 fn manifests() -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(root().join("registry")).unwrap().flatten();
     entries.map(|entry| entry.path().join("manifest.json")).filter(|path| path.exists()).collect()
