@@ -27,6 +27,7 @@ mod regen;
 mod registry;
 mod report;
 mod restart;
+mod restore;
 mod rollback;
 mod rollout;
 mod run;
@@ -102,6 +103,9 @@ enum Verb {
     /// Take backups of services
     #[command(visible_alias = "respaldo")]
     Backup(backup::Flags),
+    /// Give services back what a backup holds
+    #[command(visible_alias = "restaurar")]
+    Restore(restore::Flags),
     /// Where a setting of a service comes from on a host
     #[command(visible_alias = "explicar")]
     Explain(explain::Flags),
@@ -143,7 +147,7 @@ struct Completions {
 
 /// All flags and verbs. What a verb with sub-verbs takes may also stand behind the sub-verb.
 pub fn command() -> Command {
-    ["inventory", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
+    ["backup", "inventory", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
         command.mut_subcommand(verb, |verb| verb.mut_args(|arg| arg.global(true)))
     })
 }
@@ -200,6 +204,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
         Some(Verb::Verify(flags)) => block_on(verify::main(flags)),
         Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
+        Some(Verb::Restore(flags)) => block_on(restore::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
         Some(Verb::Update(flags)) => block_on(update::main(flags)),

@@ -10,6 +10,7 @@ pub mod catalogue;
 mod checks;
 pub mod declared;
 mod git;
+pub mod instance;
 pub mod lint;
 pub mod manifest;
 pub mod mode;
@@ -23,6 +24,7 @@ mod traps;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};
+pub use instance::Instance;
 pub use mode::Mode;
 pub use rollout::{HostServices, Rollout, Selection};
 
