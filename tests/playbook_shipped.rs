@@ -13,6 +13,8 @@ fn every_shipped_playbook_is_read() {
         "playbooks/up.yml",
         "playbooks/down.yml",
         "playbooks/restart.yml",
+        "playbooks/nginx-site.yml",
+        "playbooks/python-app.yml",
         "playbooks/backup.yml",
         "playbooks/backup_list.yml",
         "playbooks/backup_check.yml",
