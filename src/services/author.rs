@@ -116,7 +116,7 @@ fn domain_variable(id: &str, name: &str) -> Value {
         "prompt": format!("Ingrese el dominio para {name} (ej: {id}.midominio.com)"),
         "required": true,
         "validation": "domain",
-        "default": format!("{id}.{{{{ domain }}}}"),
+        "default": "{{ service_slug }}.{{ domain }}",
     })
 }
 

@@ -11,6 +11,7 @@ pub mod catalogue;
 mod checks;
 pub mod declared;
 mod git;
+pub mod instance;
 pub mod lint;
 pub mod manifest;
 pub mod mode;
@@ -24,6 +25,7 @@ mod traps;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};
+pub use instance::Instance;
 pub use mode::Mode;
 pub use rollout::{HostServices, Rollout, Selection};
 

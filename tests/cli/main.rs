@@ -7,6 +7,8 @@ mod bad_input;
 mod explain;
 mod guard;
 mod help;
+mod instances;
+mod lifecycle;
 mod lint;
 mod modes;
 mod project;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::error::{Error, Place, Result};
 use crate::plan::Object;
-use crate::services::lint::text;
+use crate::services::lint::{references, text};
 use crate::yaml;
 
 /// Of a service's keys, those that are taken over as they are.
@@ -488,6 +488,11 @@ impl Import<'_> {
             ("category", json!("Otros")),
             ("description", json!("")),
             ("version", json!(version)),
+            // a port of the host can be had once
+            (
+                "single",
+                if services.values().any(|service| service.get("ports").is_some()) { json!(true) } else { json!([]) },
+            ),
             ("dependencies", if web.is_some() { json!([{"service": "proxy", "required": true}]) } else { json!([]) }),
             ("variables", Value::Array(variables)),
             ("secrets", Value::Array(self.settings.secrets.into_values().collect())),
@@ -580,28 +585,6 @@ fn escaped(text: &str) -> String {
     out + rest
 }
 
-/// Names that docker would put in, with their defaults.
-fn references(text: &str) -> Vec<(String, Option<String>)> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    while let Some((_, after)) = rest.split_once('$') {
-        if let Some(escaped) = after.strip_prefix('$') {
-            rest = escaped;
-            continue;
-        }
-        let braced = after.strip_prefix('{').unwrap_or(after);
-        let end = braced.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(braced.len());
-        let (name, behind) = braced.split_at(end);
-        let default = behind.strip_prefix(":-").or_else(|| behind.strip_prefix('-'));
-        let default = default.and_then(|text| text.split('}').next()).map(str::to_owned);
-        if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-            found.push((name.to_owned(), default));
-        }
-        rest = behind;
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -619,9 +602,5 @@ mod tests {
     #[test]
     fn templates_of_others_are_text() {
         assert_eq!(escaped("a {{ version }} {{ x }} {% y %}"), "a {{ version }} {{ '{{' }} x }} {{ '{%' }} y %}");
-        assert_eq!(
-            references("${A:-x} $B $$C ${D}"),
-            [("A".into(), Some("x".into())), ("B".into(), None), ("D".into(), None)]
-        );
     }
 }
