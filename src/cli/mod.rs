@@ -15,10 +15,12 @@ mod configure;
 mod consent;
 mod console;
 mod containers;
+mod credentials;
 mod down;
 mod edit;
 mod execute;
 mod explain;
+mod guard;
 mod history;
 mod inventory;
 mod lab;
@@ -33,6 +35,7 @@ mod regen;
 mod registry;
 mod report;
 mod restart;
+mod restore;
 mod rollback;
 mod rollout;
 mod run;
@@ -83,6 +86,9 @@ enum Verb {
     /// Ask for the settings of services, and write them into the inventory
     #[command(visible_alias = "configurar")]
     Configure(configure::Flags),
+    /// How to get into the services: addresses, users, passwords
+    #[command(visible_alias = "credenciales")]
+    Credentials(credentials::Flags),
     /// Run a playbook
     Run(run::Flags),
     /// Start services as they are declared, and wait until they are healthy
@@ -130,6 +136,9 @@ enum Verb {
     /// Take backups of services
     #[command(visible_alias = "respaldo")]
     Backup(backup::Flags),
+    /// Give services back what a backup holds
+    #[command(visible_alias = "restaurar")]
+    Restore(restore::Flags),
     /// Where a setting of a service comes from on a host
     #[command(visible_alias = "explicar")]
     Explain(explain::Flags),
@@ -171,7 +180,7 @@ struct Completions {
 
 /// All flags and verbs. What a verb with sub-verbs takes may also stand behind the sub-verb.
 pub fn command() -> Command {
-    ["inventory", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
+    ["backup", "inventory", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
         command.mut_subcommand(verb, |verb| verb.mut_args(|arg| arg.global(true)))
     })
 }
@@ -219,6 +228,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         None => block_on(rollout::main(cli.rollout)),
         Some(Verb::Menu(flags)) => menu::main(flags),
         Some(Verb::Configure(flags)) => configure::main(flags),
+        Some(Verb::Credentials(flags)) => credentials::main(flags),
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
         Some(Verb::Up(flags)) => block_on(up::main(flags)),
         Some(Verb::Down(flags)) => block_on(down::main(flags)),
@@ -236,6 +246,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
         Some(Verb::Verify(flags)) => block_on(verify::main(flags)),
         Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
+        Some(Verb::Restore(flags)) => block_on(restore::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
         Some(Verb::Update(flags)) => block_on(update::main(flags)),

@@ -37,6 +37,7 @@ mod docker_wait;
 mod edit;
 pub mod env_file;
 mod facts;
+mod fetch;
 mod file;
 mod firewall;
 mod http;
@@ -162,6 +163,7 @@ const FAMILIES: &[&[Spec]] = &[
     cron::FAMILY,
     edit::FAMILY,
     facts::FAMILY,
+    fetch::FAMILY,
     file::FAMILY,
     firewall::FAMILY,
     http::FAMILY,

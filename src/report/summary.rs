@@ -241,6 +241,20 @@ mod tests {
     }
 
     #[test]
+    fn an_interrupted_task_is_told_without_a_failed_host() {
+        let mut interrupted = failed("a");
+        if let Kind::TaskFinished { outcome, .. } = &mut interrupted {
+            outcome.cause = Some(crate::event::Cause::Interrupted);
+        }
+        let counts = crate::event::Counts::default();
+        let ended = Kind::HostFinished { host: "a".to_owned(), counts };
+        let end = Kind::RunFinished { status: RunStatus::Interrupted, exit_code: 130, took_ms: 31_000 };
+        let text = lines(&tally(&["provision"], vec![interrupted, ended, end])).join("\n");
+        assert!(text.contains("interrupted in the middle of a task on 1 of 2 hosts"), "{text}");
+        assert!(text.contains("1. interrupted: a") && text.contains("do       look at it"), "{text}");
+    }
+
+    #[test]
     fn the_matrix_has_a_line_per_cell() {
         let cell = |host: &str, service: &str| Kind::ServiceFinished {
             host: host.to_owned(),

@@ -1,15 +1,24 @@
-//! Each seed walked from top to bottom on lab hosts, in the seed's order.
+//! The documents that `provision` replaces, walked from top to bottom on real hosts, each in its own order.
+//!
+//! Databases, Redis and restic are the real programs; applications are stand-ins with the real interface (tests/images).
 
+mod s0;
 mod s1;
 #[path = "../common/stage.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod stage;
 
-use stage::Scene;
-
-static SCENE: Scene = Scene {
+static SCENE: stage::Scene = stage::Scene {
     prefix: "pv-seeds",
-    hosts: &["vnm"],
+    hosts: &["s0", "vnm"],
     inventory: "tests/seeds/inventory",
-    images: &["postgres:17", "vnm/backend:1.0", "vnm/frontend:1.0", "dpage/pgadmin4:9.9"],
+    images: &[
+        "pgvector/pgvector:pg17",
+        "redis:8.0",
+        "chatwoot/chatwoot:v4.17.1",
+        "postgres:17",
+        "vnm/backend:1.0",
+        "vnm/frontend:1.0",
+        "dpage/pgadmin4:9.9",
+    ],
 };

@@ -22,7 +22,9 @@ impl Vnm<'_> {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
         let mut args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         // before what is for the container
-        args.splice(1..1, ["--registry".to_owned(), text(&examples)]);
+        let named = ["run", "exec", "tunnel"].contains(&args[0].as_str());
+        let host = ["--host", "vnm"].into_iter().filter(|_| !named).map(str::to_owned);
+        args.splice(1..1, ["--registry".to_owned(), text(&examples)].into_iter().chain(host).collect::<Vec<_>>());
         args
     }
 
