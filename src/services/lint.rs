@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::catalogue::{Catalogue, Package};
+use super::instance::Instance;
 use super::mode::Mode;
 use super::settings::{known_keys, secret_names};
 use super::traps;
@@ -19,8 +20,10 @@ use crate::vars::{NoWorld, Scope, validate};
 
 mod backup;
 mod stack;
+pub mod text;
+mod twice;
 
-pub(super) use stack::is_long_running;
+pub(super) use stack::{is_long_running, references};
 
 /// Findings about one package; an empty list is praise.
 pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
@@ -28,6 +31,7 @@ pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
     manifest(catalogue, package, &mut findings);
     backup::findings(package, &mut findings);
     templates(package, &mut findings);
+    text::findings(package, &mut findings);
     findings.extend(stacks(catalogue, package));
     let mut seen = BTreeSet::new();
     findings.retain(|finding| seen.insert(finding.to_string()));
@@ -48,6 +52,12 @@ fn stacks(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
         match super::render::sample_in(catalogue, package, runtime, *mode) {
             Ok((rendered, scope)) => {
                 stack::findings(package, runtime, *mode, &rendered, &mut findings);
+                let second = Instance { package: package.id.clone(), suffix: Some("second".to_owned()) };
+                if !package.manifest.single
+                    && let Ok((second, _)) = super::render::sample_of(catalogue, package, &second, runtime, *mode)
+                {
+                    twice::findings(package, runtime, &rendered, &second, &mut findings);
+                }
                 findings.extend(traps::caught(catalogue.traps.iter(), &rendered, package.stack_template(runtime)));
                 checks(package, *mode, &rendered, &scope, &mut findings);
             }
@@ -85,7 +95,9 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     }
     // a required one is found by ordering, below
     for dependency in manifest.dependencies.iter().filter(|dependency| !dependency.required) {
-        if catalogue.resolve(&dependency.service, &[]).is_none() && dependency.check_command.is_none() {
+        if catalogue.provider(&dependency.service, &Instance::plain(&package.id), &[]).is_none()
+            && dependency.check_command.is_none()
+        {
             say(
                 format!("no package provides the dependency `{}`", dependency.service),
                 "add that package or a check_command",
@@ -185,6 +197,8 @@ fn checks(package: &Package, mode: Mode, stack: &Value, scope: &Scope, findings:
 /// Variables that every template may use without declaring them.
 const GIVEN: &[&str] = &[
     "service_id",
+    "service_slug",
+    "instance",
     "version",
     "project",
     "stack_name",

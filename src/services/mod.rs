@@ -4,12 +4,14 @@
 //! stack, [`Rollout`] puts a whole fleet's selection together before anything is touched. What is then done with a
 //! service is a task file (`playbooks/services/deploy.yml` brings it up), not code. No service has a name here.
 
+pub mod author;
 pub mod backup;
 mod build;
 pub mod catalogue;
 mod checks;
 pub mod declared;
 mod git;
+pub mod instance;
 pub mod lint;
 pub mod manifest;
 pub mod mode;
@@ -23,6 +25,7 @@ mod traps;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};
+pub use instance::Instance;
 pub use mode::Mode;
 pub use rollout::{HostServices, Rollout, Selection};
 

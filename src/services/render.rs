@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::backup::{self, Choices};
 use super::catalogue::{Catalogue, Package, hex};
+use super::instance::Instance;
 use super::mode::Mode;
 use super::settings::{Settings, known_keys, secret_names};
 use super::{checks, mounted, ports, traps};
@@ -20,6 +21,7 @@ use crate::vars::{Fault, Scope};
 /// A service ready to be deployed on a host.
 #[derive(Clone)]
 pub struct Rendered {
+    /// The instance's name: `chat`, `chat@tienda2`.
     pub id: String,
     pub version: String,
     /// The variable `service` of the deploy playbook.
@@ -41,11 +43,13 @@ pub struct HostPlace {
 }
 
 /// Variables that every template of a package may use besides its settings.
-pub fn deploy_vars(package: &Package, host: &HostPlace, version: &str) -> Object {
-    let root = root(package, host);
-    let project = format!("versatile-{}", package.id);
+pub fn deploy_vars(package: &Package, instance: &Instance, host: &HostPlace, version: &str) -> Object {
+    let root = root(package, instance, host);
+    let project = instance.project();
     let vars = json!({
         "service_id": package.id,
+        "service_slug": instance.slug(),
+        "instance": instance.suffix.as_deref().unwrap_or_default(),
         "version": version,
         "project": project,
         "stack_name": project,
@@ -65,13 +69,24 @@ pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result
 
 /// The same in a mode, and the scope that it was rendered in.
 pub fn sample_in(catalogue: &Catalogue, package: &Package, runtime: &str, mode: Mode) -> Result<(Value, Scope)> {
+    sample_of(catalogue, package, &Instance::plain(&package.id), runtime, mode)
+}
+
+/// The same for an instance with a suffix.
+pub(super) fn sample_of(
+    catalogue: &Catalogue,
+    package: &Package,
+    instance: &Instance,
+    runtime: &str,
+    mode: Mode,
+) -> Result<(Value, Scope)> {
     let host = HostPlace {
         host: "sample".to_owned(),
         runtime: runtime.to_owned(),
         deploy_root: "/opt/sample".to_owned(),
         mode,
     };
-    let mut vars = deploy_vars(package, &host, &package.manifest.version);
+    let mut vars = deploy_vars(package, instance, &host, &package.manifest.version);
     for (key, value) in [
         ("docker_network", "web"),
         ("tls", "acme"),
@@ -81,15 +96,10 @@ pub fn sample_in(catalogue: &Catalogue, package: &Package, runtime: &str, mode: 
     ] {
         vars.insert(key.to_owned(), Value::from(value));
     }
-    // what other packages export, by the names of it
-    let exports = catalogue.packages.values().map(|other| {
-        let names = other.manifest.exports.keys().map(|name| (name.clone(), Value::from("sample")));
-        (other.id.clone(), Value::Object(names.collect()))
-    });
-    vars.insert("exports".to_owned(), Value::Object(exports.collect()));
     for key in secret_names(package) {
         vars.insert(key.clone(), Value::from(sample_secret(&key)));
     }
+    vars.insert("exports".to_owned(), Value::Object(sample_exports(catalogue, package, instance)));
     for (key, value) in package.manifest.modes.of(mode).into_iter().flat_map(|variant| &variant.settings) {
         vars.insert(key.clone(), value.clone());
     }
@@ -106,8 +116,22 @@ pub fn sample_in(catalogue: &Catalogue, package: &Package, runtime: &str, mode: 
     }
     let mut scope = Scope::new(std::sync::Arc::new(super::world::PackageWorld::alone(catalogue, package)));
     scope.push(crate::vars::Layer::written(vars));
-    let stack = stack(catalogue, package, &host, &scope, &format!("versatile-{}", package.id))?;
+    let stack = stack(catalogue, package, &host, &scope, &instance.project())?;
     Ok((stack, scope))
+}
+
+/// What dependencies would export, by their ids and by the names under which they are depended on.
+fn sample_exports(catalogue: &Catalogue, package: &Package, instance: &Instance) -> Object {
+    let mut exports = Object::new();
+    for dependency in &package.manifest.dependencies {
+        let Some(provider) = catalogue.provider(&dependency.service, instance, &[]) else { continue };
+        let Ok(provided) = catalogue.get(&provider.package) else { continue };
+        let keys = provided.manifest.exports.keys();
+        let values: Object = keys.map(|key| (key.clone(), Value::from(format!("{key}-of-{provider}")))).collect();
+        exports.insert(dependency.service.clone(), Value::Object(values.clone()));
+        exports.insert(provider.package, Value::Object(values));
+    }
+    exports
 }
 
 /// What stands for a secret in [`sample`], so that it can be found where it must not be.
@@ -115,25 +139,34 @@ pub(super) fn sample_secret(key: &str) -> String {
     format!("secret-of-{key}.")
 }
 
-fn root(package: &Package, host: &HostPlace) -> String {
+fn root(package: &Package, instance: &Instance, host: &HostPlace) -> String {
     let below = package.manifest.root.clone().unwrap_or_else(|| format!("services/{}", package.id));
-    format!("{}/{below}", host.deploy_root.trim_end_matches('/'))
+    let suffix = instance.suffix.as_ref().map(|suffix| format!("-{suffix}")).unwrap_or_default();
+    format!("{}/{below}{suffix}", host.deploy_root.trim_end_matches('/'))
+}
+
+/// An instance of a package, in the version that a host gets.
+#[derive(Clone, Copy)]
+pub struct Placed<'a> {
+    pub package: &'a Package,
+    pub instance: &'a Instance,
+    pub host: &'a HostPlace,
+    pub version: &'a str,
 }
 
 /// Renders everything of one service.
 pub fn render(
     catalogue: &Catalogue,
-    package: &Package,
-    host: &HostPlace,
-    version: &str,
+    placed: Placed<'_>,
     settings: &Settings,
     requires: Vec<String>,
     choices: &Choices,
 ) -> Result<Rendered> {
+    let Placed { package, instance, host, version } = placed;
     let manifest = &package.manifest;
     let scope = &settings.scope;
-    let root = root(package, host);
-    let project = format!("versatile-{}", package.id);
+    let root = root(package, instance, host);
+    let (name, project) = (instance.to_string(), instance.project());
     let text = |template: &str| render_text(scope, template, package);
     let mut stack = stack(catalogue, package, host, scope, &project)?;
     let env: Object =
@@ -208,9 +241,9 @@ pub fn render(
         let value = |key: &str| env.get(key).cloned().unwrap_or(Value::Null);
         let server = database.service.clone().map(|service| (project.clone(), service));
         let (db_project, db_service) = server.unwrap_or_else(|| {
-            let provider =
-                catalogue.resolve(&database.engine, &requires).map_or(database.engine.clone(), |p| p.id.clone());
-            (format!("versatile-{provider}"), provider)
+            let provider = catalogue.provider(&database.engine, instance, &requires);
+            let provider = provider.unwrap_or_else(|| Instance::plain(&database.engine));
+            (provider.project(), provider.slug())
         });
         databases.push(json!({
             "engine": database.engine, "project": db_project, "service": db_service,
@@ -229,14 +262,14 @@ pub fn render(
         .map(|d| json!({"path": format!("{root}/{}", d.path), "owner": d.owner, "group": d.group, "mode": d.mode}))
         .collect();
     let digest = digest(&stack, &env, &files);
-    let backup = backup::render(package, host, &root, version, &env, &databases, choices)?;
+    let backup = backup::render(placed, &root, &env, &databases, choices)?;
     let label = match host.runtime.as_str() {
         "swarm" => "com.docker.stack.namespace",
         _ => "com.docker.compose.project",
     };
     let url = urls.first().and_then(|url| url["url"].as_str()).map(origin_of);
     let service = json!({
-        "id": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
+        "id": name, "package": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files, "builds": builds,
@@ -245,12 +278,27 @@ pub fn render(
         "requires": requires, "manual_steps": steps,
         "backup": backup,
         "checks": checks,
-        "dependency_checks": manifest.dependencies.iter().filter_map(|d| d.check_command.as_ref().map(|command| json!({"service": d.service, "required": d.required, "command": command}))).collect::<Vec<_>>(),
-        "record": {"service": package.id, "version": version, "digest": digest, "project": project, "root": root,
+        "dependency_checks": dependency_checks(catalogue, package, instance, &requires),
+        "record": {"service": name, "version": version, "digest": digest, "project": project, "root": root,
                    "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash()},
     });
     let vars = Map::from_iter([("service".to_owned(), service)]);
-    Ok(Rendered { id: package.id.clone(), version: version.to_owned(), vars, digest, url, requires })
+    Ok(Rendered { id: name, version: version.to_owned(), vars, digest, url, requires })
+}
+
+/// Commands that say whether a dependency is met which is not part of the run.
+fn dependency_checks(catalogue: &Catalogue, package: &Package, instance: &Instance, requires: &[String]) -> Vec<Value> {
+    let in_run = |service: &str| {
+        let provider = catalogue.provider(service, instance, requires);
+        provider.is_some_and(|provider| requires.contains(&provider.to_string()))
+    };
+    let outside = package.manifest.dependencies.iter().filter(|dependency| !in_run(&dependency.service));
+    outside
+        .filter_map(|d| {
+            let command = d.check_command.as_ref()?;
+            Some(json!({"service": d.service, "required": d.required, "command": command}))
+        })
+        .collect()
 }
 
 /// The stack as it is written to the host.
