@@ -19,6 +19,7 @@ pub mod questions;
 pub mod render;
 pub mod rollout;
 pub mod settings;
+mod wires;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};

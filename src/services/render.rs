@@ -10,7 +10,7 @@ use super::backup::{self, Choices};
 use super::catalogue::{Catalogue, Package, hex};
 use super::mode::Mode;
 use super::settings::{Settings, known_keys, secret_names};
-use super::{checks, mounted, ports};
+use super::{checks, mounted, ports, wires};
 use crate::error::{Error, Place, Result};
 use crate::plan::{Object, quote};
 use crate::shipped;
@@ -179,6 +179,9 @@ pub fn render(
         }));
     }
     let checks = checks::render(package, scope, &containers, &urls, &env)?;
+    let doctor = checks::rules(package, scope, &env)?;
+    let secrets: Vec<&String> =
+        settings.values.iter().filter(|(_, setting)| setting.secret).map(|(key, _)| key).collect();
     let mut links = Vec::new();
     let of_mode = manifest.modes.of(host.mode).into_iter().flat_map(|variant| &variant.links);
     for link in manifest.links.iter().chain(of_mode) {
@@ -233,7 +236,8 @@ pub fn render(
         "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,
-        "checks": checks,
+        "checks": checks, "doctor": doctor, "secrets": secrets,
+        "wires": wires::wires(&containers, &env), "upstreams": wires::upstreams(&containers, &env),
         "dependency_checks": manifest.dependencies.iter().filter_map(|d| d.check_command.as_ref().map(|command| json!({"service": d.service, "required": d.required, "command": command}))).collect::<Vec<_>>(),
         "record": {"service": package.id, "version": version, "digest": digest, "project": project, "root": root,
                    "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash()},
@@ -320,11 +324,11 @@ fn merge(base: Value, top: Value) -> Value {
 
 /// `KEY='value'` lines in front of a job's script. The group makes the shell read all of it before it runs anything,
 /// so that no command of the script can eat the rest from standard input.
-fn script(exports: &str, body: &str) -> String {
+pub(super) fn script(exports: &str, body: &str) -> String {
     format!("{exports}{{\n{body}\n}} </dev/null\n")
 }
 
-fn exports(package: &Package, job: &str, keys: &[String], env: &Object) -> Result<String> {
+pub(super) fn exports(package: &Package, job: &str, keys: &[String], env: &Object) -> Result<String> {
     let mut text = String::new();
     for key in keys {
         let value = env.get(key).and_then(Value::as_str).ok_or_else(|| {

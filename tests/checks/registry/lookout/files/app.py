@@ -25,6 +25,13 @@ class Api(BaseHTTPRequestHandler):
         else:
             self.answer(404, {"error": "no such path"})
 
+    def do_OPTIONS(self):
+        self.send_response(204)
+        if self.path == "/config":
+            self.send_header("Access-Control-Allow-Origin", "*")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.headers.get("X-Api-Key") != os.environ["API_KEY"]:
