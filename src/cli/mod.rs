@@ -12,6 +12,7 @@ mod ask;
 mod backup;
 mod common;
 mod configure;
+mod consent;
 mod diagnose;
 mod doctor;
 mod down;
@@ -25,9 +26,11 @@ mod lab;
 mod look;
 mod menu;
 mod metrics;
+mod regen;
 mod registry;
 mod report;
 mod restart;
+mod restore;
 mod rollback;
 mod rollout;
 mod run;
@@ -86,6 +89,12 @@ enum Verb {
     /// Stop services and remove their containers; their data stays
     #[command(visible_alias = "terminar")]
     Down(down::Flags),
+    /// Delete services with their data, after a backup, and make them anew
+    #[command(visible_alias = "regenerar")]
+    Regen(regen::Regen),
+    /// As regen, and their images are fetched again too
+    #[command(visible_alias = "limpiar")]
+    Clean(regen::Clean),
     /// Restart the containers of services
     #[command(visible_alias = "reiniciar")]
     Restart(restart::Flags),
@@ -106,6 +115,9 @@ enum Verb {
     /// Take backups of services
     #[command(visible_alias = "respaldo")]
     Backup(backup::Flags),
+    /// Give services back what a backup holds
+    #[command(visible_alias = "restaurar")]
+    Restore(restore::Flags),
     /// Where a setting of a service comes from on a host
     #[command(visible_alias = "explicar")]
     Explain(explain::Flags),
@@ -147,7 +159,7 @@ struct Completions {
 
 /// All flags and verbs. What a verb with sub-verbs takes may also stand behind the sub-verb.
 pub fn command() -> Command {
-    ["inventory", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
+    ["backup", "inventory", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
         command.mut_subcommand(verb, |verb| verb.mut_args(|arg| arg.global(true)))
     })
 }
@@ -198,6 +210,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
         Some(Verb::Up(flags)) => block_on(up::main(flags)),
         Some(Verb::Down(flags)) => block_on(down::main(flags)),
+        Some(Verb::Regen(flags)) => block_on(regen::regen(flags)),
+        Some(Verb::Clean(flags)) => block_on(regen::clean(flags)),
         Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
         Some(Verb::Diagnose(flags)) => block_on(diagnose::main(flags)),
@@ -205,6 +219,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Watch(flags)) => block_on(watch::main(flags)),
         Some(Verb::Verify(flags)) => block_on(verify::main(flags)),
         Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
+        Some(Verb::Restore(flags)) => block_on(restore::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
         Some(Verb::Update(flags)) => block_on(update::main(flags)),

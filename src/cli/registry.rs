@@ -154,14 +154,14 @@ fn lint_all(fleet: &Fleet, names: &[String]) -> Result<u8> {
 
 fn render(fleet: &Fleet, service: &str, pattern: &str) -> Result<()> {
     let sources = fleet.sources();
-    let package = fleet.catalogue.get(service)?;
-    let selection = Selection { services: Some(vec![package.id.clone()]), with_dependencies: true };
+    let name = fleet.catalogue.instance(service)?.to_string();
+    let selection = Selection { services: Some(vec![name.clone()]), with_dependencies: true };
     let hosts = fleet.select(pattern)?;
     let rollout = Rollout::prepare(&sources, &hosts, &selection)?;
     for host in rollout.hosts.values() {
-        for rendered in host.services.iter().filter(|rendered| rendered.id == package.id) {
+        for rendered in host.services.iter().filter(|rendered| rendered.id == name) {
             let stack = rendered.vars.get("service").and_then(|service| service.get("stack")).and_then(Value::as_str);
-            println!("# {} on {}\n{}", package.id, host.host, fleet.redactor.text(stack.unwrap_or_default()));
+            println!("# {name} on {}\n{}", host.host, fleet.redactor.text(stack.unwrap_or_default()));
         }
     }
     Ok(())

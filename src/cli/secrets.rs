@@ -206,7 +206,7 @@ fn get(fleet: &Fleet, name: &str, pattern: &str) -> Result<u8> {
     let service = service_id(fleet, service)?;
     let hosts = fleet.select(pattern)?;
     for host in &hosts {
-        let file = EnvFile::load(&env_path(&fleet.inventory, host, service), &fleet.identities)?;
+        let file = EnvFile::load(&env_path(&fleet.inventory, host, &service), &fleet.identities)?;
         let value = file.get(key).ok_or_else(|| {
             Error::new(format!("host `{host}` has no stored `{name}`")).did_you_mean(key, file.keys())
         })?;
@@ -228,7 +228,7 @@ fn change(
     let service = service_id(fleet, service)?;
     let recipients = recipients(&fleet.inventory)?;
     for host in fleet.select(pattern)? {
-        let path = env_path(&fleet.inventory, &host, service);
+        let path = env_path(&fleet.inventory, &host, &service);
         let mut file = EnvFile::load(&path, &fleet.identities)?;
         let what = edit(&mut file, key)?;
         file.save(&path, &recipients)?;
@@ -237,11 +237,11 @@ fn change(
     Ok(0)
 }
 
-/// The service's id, which is also the name of its file; `global` is for all of them, `backup` for none.
-fn service_id<'a>(fleet: &'a Fleet, service: &'a str) -> Result<&'a str> {
+/// The service's name, which is also that of its file; `global` is for all of them, `backup` for none.
+fn service_id(fleet: &Fleet, service: &str) -> Result<String> {
     match service {
-        "global" | backup::SECRETS => Ok(service),
-        other => fleet.catalogue.get(other).map(|package| package.id.as_str()),
+        "global" | backup::SECRETS => Ok(service.to_owned()),
+        other => fleet.catalogue.instance(other).map(|instance| instance.to_string()),
     }
 }
 
@@ -254,7 +254,7 @@ fn edit(fleet: &Fleet, service: &str, pattern: &str) -> Result<u8> {
             .hint("`provision secrets set service/KEY --host …` sets one key on many"));
     };
     let recipients = recipients(&fleet.inventory)?;
-    let path = env_path(&fleet.inventory, host, service);
+    let path = env_path(&fleet.inventory, host, &service);
     let mut file = EnvFile::load(&path, &fleet.identities)?;
     let before: IndexMap<String, Secret> = file.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
     let after = super::edit::edit(&format!("Settings of {service} on {host}"), &before)?;

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::common::{Fleet, FleetFlags, confirm};
+use super::consent::Consent;
 use super::execute::{RunFlags, execute, readers_are_known};
 use crate::error::{Error, Result};
 use crate::plan::Object;
@@ -56,6 +57,8 @@ impl SliceFlags {
         let hosts = match (&self.host, self.all) {
             (Some(pattern), _) => fleet.select(pattern)?,
             (None, true) => fleet.select("all")?,
+            // there is no doubt about who is meant
+            (None, false) if every == 1 => fleet.select("all")?,
             (None, false) => {
                 return Err(Error::new("no client is named")
                     .hint("use --host NAME, or --all for every client of the inventory"));
@@ -79,13 +82,39 @@ impl SliceFlags {
 
     /// Shows what is going to be worked on, asks unless told not to, and runs the playbook. `vars` are the verb's own
     /// flags as extra variables; `question` is put in the users' language.
-    pub async fn perform(&self, mut fleet: Fleet, hosts: Vec<String>, rollout: Rollout, book: &Book<'_>) -> Result<u8> {
+    pub async fn perform(&self, fleet: Fleet, hosts: Vec<String>, rollout: Rollout, book: &Book<'_>) -> Result<u8> {
+        let agreed = |_: &[String]| if self.yes { Ok(true) } else { confirm(book.question) };
+        self.perform_if(agreed, fleet, hosts, rollout, book).await
+    }
+
+    /// The same for what deletes data: the hosts' names have to be typed. `what` says what is going to happen, in the
+    /// users' language.
+    pub async fn destroy(
+        &self,
+        fleet: Fleet,
+        hosts: Vec<String>,
+        rollout: Rollout,
+        book: &Book<'_>,
+        consent: &Consent,
+        what: &str,
+    ) -> Result<u8> {
+        self.perform_if(|hosts: &[String]| consent.ask(what, hosts), fleet, hosts, rollout, book).await
+    }
+
+    async fn perform_if(
+        &self,
+        agreed: impl FnOnce(&[String]) -> Result<bool>,
+        mut fleet: Fleet,
+        hosts: Vec<String>,
+        rollout: Rollout,
+        book: &Book<'_>,
+    ) -> Result<u8> {
         let plays = load_book(book.playbook)?;
         if !self.run.check {
             readers_are_known(&fleet, &rollout)?;
         }
         overview(&rollout);
-        if !self.run.check && !self.yes && !confirm(book.question)? {
+        if !self.run.check && !agreed(&hosts)? {
             eprintln!("nothing was touched");
             return Ok(0);
         }

@@ -151,6 +151,9 @@ impl Row {
 
 fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
     let (declared, _) = declared::services(&fleet.inventory, host)?.unwrap_or_default();
+    // records speak of packages by their ids; a name that no package has is shown as it is
+    let id = |name: String| fleet.catalogue.instance(&name).map_or(name, |instance| instance.to_string());
+    let declared: Vec<String> = declared.into_iter().map(id).collect();
     let wanted = wanted(fleet, host);
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let mut names: Vec<String> = seen.records.keys().cloned().collect();

@@ -12,6 +12,8 @@ use crate::plan::Object;
   provision up --host clienteA                       all services that the client declares
   provision up --host clienteA --services hub,chat   two of them, and what they need
   provision up --host clienteA --rebuild             with images built and pulled anew
+  provision up --host clienteA --stop-conflicts      whoever holds a needed port is stopped
+  provision up --host clienteA --mode debug          as its packages describe it for debugging
   provision up --all --check --diff                  say what would change, touch nothing")]
 pub struct Flags {
     #[command(flatten)]
@@ -22,6 +24,9 @@ pub struct Flags {
     /// Build images anew, and look whether there are newer ones
     #[arg(long)]
     rebuild: bool,
+    /// Stop what holds the ports, whoever it belongs to
+    #[arg(long)]
+    stop_conflicts: bool,
 }
 
 pub async fn main(flags: Flags) -> Result<u8> {
@@ -30,7 +35,10 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let rollout = flags.slice.prepare(&fleet, &hosts, dependencies)?;
     let book = Book {
         playbook: "playbooks/up.yml",
-        vars: Object::from_iter([("rebuild".to_owned(), Value::from(flags.rebuild))]),
+        vars: Object::from_iter([
+            ("rebuild".to_owned(), Value::from(flags.rebuild)),
+            ("stop_conflicts".to_owned(), Value::from(flags.stop_conflicts)),
+        ]),
         skip_tags: &[],
         question: "¿Iniciar estos servicios?",
     };

@@ -20,6 +20,9 @@ use crate::event::{Cause, Kind};
 use crate::lane::{ActError, Acted, Become, Connection, Connections, Hello, Target, Trouble};
 use crate::plan::{Answer, Operation, Output, Query};
 
+/// How many tasks the first question is about, at most: not yet known is whether the host is as wanted.
+const FIRST: usize = 16;
+
 /// All connections of one host; nearly always one.
 pub(super) struct Wire {
     host: String,
@@ -82,7 +85,7 @@ impl Wire {
         Wire {
             host,
             links: tokio::sync::Mutex::default(),
-            window: AtomicUsize::new(window.min(8)),
+            window: AtomicUsize::new(window.min(FIRST)),
             locked: tokio::sync::Mutex::default(),
             closed_trips: AtomicU64::new(0),
         }
@@ -339,7 +342,7 @@ impl Way<'_> {
 impl Holding {
     /// The lock ends with the lane; one that had to be given up took it along.
     async fn stands(&self) -> bool {
-        self.link.connection.lane_process(self.who.as_ref()).await == self.lane
+        self.link.connection.lane_stands(self.who.as_ref(), self.lane).await
     }
 }
 

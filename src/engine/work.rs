@@ -14,7 +14,7 @@ use super::settle::{Reach, settle};
 use super::task::number;
 use super::walk::Walk;
 use super::wire::{Patience, Turn, Way};
-use crate::event::{Cause, Kind, TaskRef};
+use crate::event::{Cause, Kind, Level, TaskRef};
 use crate::inventory::connection::{BecomeMethod as SettingsBecome, Method as SettingsMethod, Settings};
 use crate::lane::{ActError, Become, BecomeMethod, Method, Target, Trouble};
 use crate::modules::args::as_flag;
@@ -326,7 +326,12 @@ impl TaskLane<'_> {
                 let trouble = Trouble::new(Cause::Locked, lock::held_by(&self.route.host.name, &note));
                 return Err(trouble.hint("wait until it has ended, then run the same command again").into());
             }
-            self.wait(lock::PAUSE, "a run that was killed left something running here; waiting for its end").await?;
+            let text = "an earlier run was ended here in the middle and left something running; waiting for its end";
+            if waited.is_zero() {
+                let host = Some(self.route.host.name.clone());
+                self.walk.run.emit.emit(Kind::Note { host, level: Level::Info, text: text.to_owned() });
+            }
+            self.wait(lock::PAUSE, text).await?;
             waited += lock::PAUSE;
             held = self.way.claim(claim).await?;
         }

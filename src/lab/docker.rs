@@ -13,9 +13,17 @@ use crate::error::{Error, Result};
 /// What the lab must know of the engine.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    /// 1 or 2; systemd in the hosts is told which.
-    pub cgroup: u32,
+    pub cgroup: Cgroup,
+    /// Bytes.
     pub memory: u64,
+}
+
+/// What the machine has mounted at `/sys/fs/cgroup`, as the engine found it; hosts are started accordingly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cgroup {
+    /// Also the hybrid of both: the engine and systemd then use version 1.
+    V1,
+    V2,
 }
 
 /// Asks the engine what it is. An engine whose containers cannot be reached by address is refused here.
@@ -32,12 +40,16 @@ pub async fn engine() -> Result<Engine> {
     }
     const ASK: &str = "{{.CgroupVersion}}\t{{.MemTotal}}\t{{.OperatingSystem}}\t{{.SecurityOptions}}";
     let said = docker(&["info", "--format", ASK]).await?;
+    read_engine(&said)
+}
+
+fn read_engine(said: &str) -> Result<Engine> {
     // older command lines print the server's absence on stdout and end with 0
     let mut words = said.trim().split('\t');
     let (cgroup, memory) = (words.next().unwrap_or(""), words.next().and_then(|word| word.parse().ok()).unwrap_or(0));
     let (system, security) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
     if memory == 0 {
-        return Err(no_engine(&said));
+        return Err(no_engine(said));
     }
     if system.contains("Docker Desktop") {
         return Err(Error::new("the lab cannot use Docker Desktop: its containers have no address that ssh can reach")
@@ -49,7 +61,7 @@ pub async fn engine() -> Result<Engine> {
         )
         .hint("use the system's engine: `docker context use default`, or run with sudo"));
     }
-    Ok(Engine { cgroup: if cgroup == "2" { 2 } else { 1 }, memory })
+    Ok(Engine { cgroup: if cgroup == "2" { Cgroup::V2 } else { Cgroup::V1 }, memory })
 }
 
 /// Runs `docker` with these arguments; its stdout.
@@ -155,6 +167,25 @@ fn no_engine(said: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_engine_says_what_the_machine_is() {
+        let table = [
+            ("1\t24000000000\tDebian GNU/Linux 12 (bookworm)\t[name=seccomp,profile=default]\n", Ok(Cgroup::V1)),
+            ("2\t8000000000\tUbuntu 24.04 LTS\t[name=apparmor name=cgroupns]\n", Ok(Cgroup::V2)),
+            ("2\t8000000000\tDocker Desktop\t[]\n", Err("Docker Desktop")),
+            ("2\t8000000000\tFedora 42\t[name=rootless name=cgroupns]\n", Err("rootless")),
+            ("\t0\t\t[]\n", Err("is not running")),
+            ("Cannot connect to the Docker daemon at unix:///x\n", Err("Cannot connect")),
+        ];
+        for (said, expected) in table {
+            match (read_engine(said), expected) {
+                (Ok(engine), Ok(cgroup)) => assert_eq!(engine.cgroup, cgroup, "{said}"),
+                (Err(error), Err(text)) => assert!(error.to_string().contains(text), "{said}: {error}"),
+                (read, _) => panic!("{said}: {read:?}"),
+            }
+        }
+    }
 
     #[test]
     fn what_docker_says_becomes_what_to_do() {

@@ -8,7 +8,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::Host;
-use super::docker::{Engine, docker, feed};
+use super::docker::{Cgroup, Engine, docker, feed};
 use crate::error::{Error, Result};
 
 /// The label that says which lab something belongs to.
@@ -258,10 +258,10 @@ fn memory_of_a_host(machine: u64) -> u64 {
 
 /// Version 2: a subtree of the host's own, which `init.sh` makes writable. Version 1: the machine's tree, and two words
 /// without which systemd 257 refuses to start on it.
-fn cgroup_options(version: u32) -> &'static [&'static str] {
+fn cgroup_options(version: Cgroup) -> &'static [&'static str] {
     match version {
-        2 => &["--cgroupns=private"],
-        _ => &[
+        Cgroup::V2 => &["--cgroupns=private"],
+        Cgroup::V1 => &[
             "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw",
             "--env=SYSTEMD_PROC_CMDLINE=systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
         ],
@@ -319,6 +319,14 @@ mod tests {
         for bad in ["", "-a", "a b", "*", "ñ", "a/b", "registry", &"x".repeat(41)] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn systemd_gets_the_cgroups_of_the_machine() {
+        let (first, second) = (cgroup_options(Cgroup::V1).join(" "), cgroup_options(Cgroup::V2).join(" "));
+        assert!(first.contains("/sys/fs/cgroup:/sys/fs/cgroup:rw") && first.contains("unified_cgroup_hierarchy=0"));
+        // the machine's whole tree would be the host's to change, and the words of version 1 stop systemd from booting
+        assert_eq!(second, "--cgroupns=private");
     }
 
     #[test]

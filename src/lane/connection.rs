@@ -289,6 +289,15 @@ impl Connection {
         lane.shell.as_ref().map(|shell| shell.hello.pid)
     }
 
+    /// Whether that is still the process of the user's lane. Does not wait for one that is at work: it is there.
+    pub async fn lane_stands(&self, who: Option<&Become>, process: Option<u32>) -> bool {
+        let lane = self.lane(who).await;
+        match lane.try_lock() {
+            Ok(lane) => lane.shell.as_ref().map(|shell| shell.hello.pid) == process,
+            Err(_) => true,
+        }
+    }
+
     /// How often this connection has waited for the host since it stood.
     pub fn round_trips(&self) -> u64 {
         self.round_trips.load(Ordering::Relaxed)

@@ -17,6 +17,9 @@ use crate::plan::{Script, quote};
 
 /// How long a script may take if it does not say.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+/// What a new channel costs before it takes any input: it is opened, then sshd starts the command and says how much
+/// it will take.
+pub const OPENING: u64 = 2;
 /// How much of a stream is kept. The rest is read and dropped, so that the host does not block.
 pub const KEPT: usize = 16 << 20;
 

@@ -57,10 +57,10 @@ impl Shell {
         };
         let mut channel = Channel::open(link, &command).await?;
         if matches!(link, Link::Ssh(_)) {
-            spent(1);
+            spent(frame::OPENING);
         }
         if elevate::must_converse(who) {
-            spent(2);
+            spent(1);
             elevate::converse(&mut channel, who, &token).await?;
         }
         spent(1);

@@ -32,6 +32,7 @@ pub async fn upload(
     spent: &(dyn Fn(u64) + Sync),
 ) -> Result<Output, Trouble> {
     let (mut channel, _) = open(link, who, RECEIVE, &[destination, temporary, checksum], Wait::IfAsked, spent).await?;
+    spent(1);
     let Some(mut stdin) = channel.stdin.take() else {
         return Err(Trouble::new(Cause::Lost, "the channel is closed"));
     };
@@ -137,10 +138,12 @@ async fn open(
     elevate::check(who)?;
     let token = frame::token()?;
     let mut channel = Channel::open(link, &elevate::command(who, script, args, &token)).await?;
-    spent(1);
+    spent(frame::OPENING);
     let mut first = Vec::new();
-    if wait == Wait::Always || elevate::must_converse(who) {
+    if elevate::must_converse(who) {
         spent(1);
+    }
+    if wait == Wait::Always || elevate::must_converse(who) {
         first = elevate::converse(&mut channel, who, &token).await?;
     }
     Ok((channel, first))

@@ -19,7 +19,7 @@ use crate::plan::{
     Change, Diff, Failure, Module, Object, Observed, Operation, Plan, Query, Return, Script, Secret, Then,
 };
 
-use super::args;
+use super::args::{self, State};
 use super::observed;
 use super::{Build, Spec};
 
@@ -53,14 +53,6 @@ const USER: &[&str] = &[
     "expires",
 ];
 const GROUP: &[&str] = &["name", "state", "gid", "system", "force", "non_unique"];
-
-#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
-}
 
 #[derive(Deserialize)]
 struct User {

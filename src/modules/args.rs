@@ -11,6 +11,15 @@ use crate::plan::Failure;
 
 use super::Build;
 
+/// `state` of a thing that is there or is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    #[default]
+    Present,
+    Absent,
+}
+
 /// Yes or no, in any of Ansible's spellings.
 pub fn flag<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
     let value = Value::deserialize(from)?;

@@ -13,7 +13,7 @@ use crate::plan::{
     Change, Diff, Failure, Module, Object, Observed, Operation, Output, Plan, Query, Return, Script, Then,
 };
 
-use super::args::{self, Mode};
+use super::args::{self, Mode, State};
 use super::attributes::{Attributes, parent};
 use super::observed;
 use super::place::{self, Content, Manner};
@@ -75,14 +75,6 @@ struct Args {
 
 fn star() -> String {
     "*".to_owned()
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 fn build(args: Object, build: &Build<'_>) -> Result<Box<dyn Module>, Failure> {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use crate::plan::{Answer, Diff, Failure, Operation, Output, Query, Script};
+use super::args;
+use crate::plan::{Answer, Change, Diff, Failure, Object, Operation, Output, Plan, Query, Return, Script, Then};
 
 /// A script that starts with `docker`.
 pub(super) fn docker() -> Script {
@@ -31,6 +32,30 @@ pub(super) fn output(answers: &[Answer], index: usize) -> Result<&Output, Failur
         Some(Answer::Refused(why)) => Err(Failure::new(format!("docker: {why}"))),
         _ => Err(Failure::new("docker: the host gave no answer")),
     }
+}
+
+/// The JSON answer to the first question, which must have been a success; `what` is the docker command that asked.
+pub(super) fn inspected<'a>(what: &Script, answers: &'a [Answer]) -> Result<&'a [u8], Failure> {
+    let found = output(answers, 0)?;
+    match found.ok() {
+        true => Ok(&found.stdout),
+        false => Err(trouble("docker does not answer", what, found)),
+    }
+}
+
+/// The change that one call of the client makes; `finish` judges it by [`succeeded`].
+pub(super) fn change(header: &str, before: impl Into<String>, after: impl Into<String>, script: Script) -> Plan {
+    Plan::Change(Change {
+        diff: vec![diff(header, before, after)],
+        operations: vec![attempt(script)],
+        then: Then::Finish,
+        forecast: Return::default(),
+    })
+}
+
+/// `--opt key=value` for each of them.
+pub(super) fn pairs(script: Script, flag: &'static str, map: &Object) -> Script {
+    map.iter().fold(script, |script, (key, value)| script.raw(flag).arg(format!("{key}={}", args::as_text(value))))
 }
 
 /// The last output, which must be a success.
@@ -140,8 +165,26 @@ pub(super) fn short(id: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::plan::{Module, Observed};
+
+    /// What a module decides upon these answers, in words: its commands, its reason, or its refusal.
+    pub(in crate::modules) fn decided(module: &dyn Module, answers: &[&str]) -> String {
+        let answer = |text: &&str| Answer::Output(Output { stdout: (*text).into(), ..Output::default() });
+        let answers: Vec<Answer> = answers.iter().map(answer).collect();
+        let observed = Observed { answers: &answers, more: &[], elapsed: Duration::ZERO, changes: 0 };
+        let shown = |operation: &Operation| match operation {
+            Operation::Run { script, .. } => script.shown(),
+            other => format!("{other:?}"),
+        };
+        match module.plan(&observed) {
+            Ok(Plan::NoChange(done)) => format!("no change: {}", done.msg.unwrap_or_default()),
+            Ok(Plan::Change(change)) => change.operations.iter().map(shown).collect::<Vec<_>>().join("; "),
+            Ok(other) => format!("{other:?}"),
+            Err(failure) => format!("{}: {}", failure.msg, failure.hint.unwrap_or_default()),
+        }
+    }
 
     #[test]
     fn known_messages_have_hints() {

@@ -14,9 +14,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::docker::{ask, attempt, diff, docker, json, output, succeeded};
-use super::{Build, Spec, args, typed};
-use crate::plan::{Change, Failure, Module, Object, Observed, Output, Plan, Query, Return, Script, Secret, Then};
+use super::args::{self, State};
+use super::docker::{ask, change, docker, json, output, succeeded};
+use super::{Build, Spec, typed};
+use crate::plan::{Failure, Module, Object, Observed, Output, Plan, Query, Return, Script, Secret};
 
 pub const FAMILY: &[Spec] = &[Spec {
     name: "docker_login",
@@ -53,14 +54,6 @@ struct Arguments {
     reauthorize: bool,
     #[serde(default)]
     state: State,
-}
-
-#[derive(Debug, Deserialize, Default, PartialEq)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 struct Login {
@@ -126,12 +119,7 @@ impl Module for Login {
                 (before.to_owned(), format!("user {user}\n"), self.login(user, password))
             }
         };
-        Ok(Plan::Change(Change {
-            diff: vec![diff(&header, before, after)],
-            operations: vec![attempt(script)],
-            then: Then::Finish,
-            forecast: Return::default(),
-        }))
+        Ok(change(&header, before, after, script))
     }
 
     fn finish(&self, outputs: &[Output]) -> Result<Return, Failure> {

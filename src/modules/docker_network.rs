@@ -14,8 +14,9 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::docker::{ask, attempt, diff, docker, exactly, json, output, succeeded, trouble};
-use super::{Build, Spec, args, typed};
+use super::args::{self, State};
+use super::docker::{ask, attempt, diff, docker, exactly, inspected, json, output, pairs, succeeded};
+use super::{Build, Spec, typed};
 use crate::plan::{Change, Failure, Module, Object, Observed, Operation, Output, Plan, Query, Return, Script, Then};
 
 pub const FAMILY: &[Spec] = &[Spec {
@@ -63,14 +64,6 @@ struct Network {
     force: bool,
     #[serde(default)]
     state: State,
-}
-
-#[derive(Debug, Deserialize, Default, PartialEq)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,16 +125,9 @@ impl Module for Network {
     }
 
     fn plan(&self, observed: &Observed<'_>) -> Result<Plan, Failure> {
-        let found = output(observed.answers, 0)?;
-        if !found.ok() {
-            return Err(trouble(
-                "docker network inspect failed",
-                &docker().raw("network inspect").arg(&self.name),
-                found,
-            ));
-        }
-        let raw: Vec<Value> = json("docker network inspect", &found.stdout)?;
-        let mut seen: Vec<Seen> = json("docker network inspect", &found.stdout)?;
+        let found = inspected(&docker().raw("network inspect").arg(&self.name), observed.answers)?;
+        let raw: Vec<Value> = json("docker network inspect", found)?;
+        let mut seen: Vec<Seen> = json("docker network inspect", found)?;
         seen.retain(|network| network.name == self.name);
         let containers = output(observed.answers, 1)?.stdout_text().lines().count();
         match (&self.state, seen.as_slice()) {
@@ -254,12 +240,7 @@ impl Network {
                 script = script.raw("--aux-address").arg(format!("{name}={}", args::as_text(address)));
             }
         }
-        for (flag, map) in [("--opt", &self.driver_options), ("--label", &self.labels)] {
-            for (key, value) in map {
-                script = script.raw(flag).arg(format!("{key}={}", args::as_text(value)));
-            }
-        }
-        script.arg(&self.name)
+        pairs(pairs(script, "--opt", &self.driver_options), "--label", &self.labels).arg(&self.name)
     }
 
     fn change(&self, old: &[Seen], create: bool, why: &str) -> Plan {
@@ -283,20 +264,16 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Answer;
-    use std::time::Duration;
+    use crate::modules::docker::tests::decided;
 
     const BRIDGE: &str = r#"[{"Name":"web","Id":"06c3a1","Created":"2026-11-23T12:20:00Z","Scope":"local",
         "Driver":"bridge","EnableIPv6":false,"IPAM":{"Driver":"default","Options":{},"Config":[{"Subnet":"172.20.0.0/16",
         "Gateway":"172.20.0.1"}]},"Internal":false,"Attachable":false,"Ingress":false,"ConfigFrom":{"Network":""},
         "ConfigOnly":false,"Containers":{},"Options":{},"Labels":{}}]"#;
 
-    fn plan(task: Value, networks: &str, users: &str) -> Result<Plan, Failure> {
+    fn network(task: Value) -> Network {
         let Value::Object(task) = task else { unreachable!() };
-        let network: Network = typed(FAMILY[0].args, task)?;
-        let answer = |text: &str| Answer::Output(Output { stdout: text.into(), ..Output::default() });
-        let answers = [answer(networks), answer(users)];
-        network.plan(&Observed { answers: &answers, more: &[], elapsed: Duration::ZERO, changes: 0 })
+        typed(FAMILY[0].args, task).unwrap()
     }
 
     #[test]
@@ -337,20 +314,7 @@ mod tests {
             (serde_json::json!({"name": "web", "state": "absent"}), "[]", "", "no change"),
         ];
         for (task, networks, users, wanted) in table {
-            let said = match plan(task.clone(), networks, users) {
-                Ok(Plan::NoChange(_)) => "no change".to_owned(),
-                Ok(Plan::Change(change)) => change
-                    .operations
-                    .iter()
-                    .map(|operation| match operation {
-                        Operation::Run { script, .. } => script.shown(),
-                        other => format!("{other:?}"),
-                    })
-                    .collect::<Vec<_>>()
-                    .join("; "),
-                Ok(other) => format!("{other:?}"),
-                Err(failure) => format!("{}: {}", failure.msg, failure.hint.unwrap_or_default()),
-            };
+            let said = decided(&network(task.clone()), &[networks, users]);
             assert!(said.contains(wanted), "{task}: {said}");
         }
     }
@@ -362,7 +326,7 @@ mod tests {
             BRIDGE.trim_matches(['[', ']']),
             r#"{"Name":"web","Id":"o","Scope":"swarm","Driver":"overlay"}"#
         );
-        let failure = plan(serde_json::json!({"name": "web"}), &two, "").unwrap_err();
-        assert_eq!(failure.msg, "2 networks are named web: bridge (local), overlay (swarm)");
+        let said = decided(&network(serde_json::json!({"name": "web"})), &[&two, ""]);
+        assert!(said.starts_with("2 networks are named web: bridge (local), overlay (swarm)"), "{said}");
     }
 }

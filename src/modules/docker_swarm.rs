@@ -10,9 +10,10 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::docker::{ask, attempt, diff, docker, json, output, succeeded, trouble};
-use super::{Build, Spec, args, typed};
-use crate::plan::{Change, Failure, Module, Object, Observed, Output, Plan, Query, Return, Script, Then};
+use super::args::{self, State};
+use super::docker::{ask, change, docker, json, output, succeeded, trouble};
+use super::{Build, Spec, typed};
+use crate::plan::{Failure, Module, Object, Observed, Output, Plan, Query, Return, Script};
 
 pub const FAMILY: &[Spec] = &[Spec {
     name: "docker_swarm",
@@ -35,14 +36,6 @@ struct Swarm {
     force: bool,
     #[serde(default)]
     state: State,
-}
-
-#[derive(Debug, Deserialize, Default, PartialEq)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 /// The part of `docker info` that counts.
@@ -81,14 +74,6 @@ impl Module for Swarm {
             return Err(trouble("docker info failed", &info(), found));
         }
         let seen: Seen = json("docker info", &found.stdout)?;
-        let change = |script: Script, before: &str, after: &str| {
-            Ok(Plan::Change(Change {
-                diff: vec![diff("swarm", before, after)],
-                operations: vec![attempt(script)],
-                then: Then::Finish,
-                forecast: Return::default(),
-            }))
-        };
         match (&self.state, seen.local_node_state.as_str(), seen.control_available) {
             (State::Present, "active", true) => {
                 let msg = format!("this host manages a swarm ({})", seen.node_addr);
@@ -99,13 +84,13 @@ impl Module for Swarm {
                 Err(Failure::new("this host is a worker of another swarm")
                     .hint("run the task on a manager of that swarm"))
             }
-            (State::Present, "inactive" | "", _) => change(self.init(), "inactive\n", "active\n"),
+            (State::Present, "inactive" | "", _) => Ok(change("swarm", "inactive\n", "active\n", self.init())),
             (State::Absent, "inactive" | "", _) => Ok(Plan::NoChange(Return::msg("this host is in no swarm"))),
             (State::Absent, "active", manager) if manager && !self.force => {
                 Err(Failure::new("this host manages a swarm; leaving it ends the swarm's services")
                     .hint("set `force: true` if that is meant"))
             }
-            (State::Absent, ..) => change(self.leave(), "active\n", "inactive\n"),
+            (State::Absent, ..) => Ok(change("swarm", "active\n", "inactive\n", self.leave())),
             (State::Present, state, _) => Err(Failure::new(format!("the swarm is {state}: {}", seen.error))
                 .hint("`docker swarm leave --force` on the host starts anew; its services are lost")),
         }
@@ -150,8 +135,7 @@ impl Swarm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Answer, Operation};
-    use std::time::Duration;
+    use crate::modules::docker::tests::decided;
 
     #[test]
     fn what_is_decided() {
@@ -170,17 +154,7 @@ mod tests {
         for (task, seen, wanted) in table {
             let serde_json::Value::Object(map) = task.clone() else { unreachable!() };
             let swarm: Swarm = typed(FAMILY[0].args, map).unwrap();
-            let answers = [Answer::Output(Output { stdout: seen.into(), ..Output::default() })];
-            let said = match swarm.plan(&Observed { answers: &answers, more: &[], elapsed: Duration::ZERO, changes: 0 })
-            {
-                Ok(Plan::NoChange(done)) => done.msg.unwrap_or_default(),
-                Ok(Plan::Change(change)) => match &change.operations[0] {
-                    Operation::Run { script, .. } => script.shown(),
-                    other => format!("{other:?}"),
-                },
-                Ok(other) => format!("{other:?}"),
-                Err(failure) => failure.msg,
-            };
+            let said = decided(&swarm, &[seen]);
             assert!(said.contains(wanted), "{task}: {said}");
         }
     }

@@ -10,9 +10,10 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::docker::{ask, attempt, diff, docker, exactly, json, output, succeeded, trouble};
-use super::{Build, Spec, args, typed};
-use crate::plan::{Change, Failure, Module, Object, Observed, Output, Plan, Query, Return, Script, Then};
+use super::args::{self, State};
+use super::docker::{ask, change, docker, exactly, inspected, json, pairs, succeeded};
+use super::{Build, Spec, typed};
+use crate::plan::{Failure, Module, Object, Observed, Output, Plan, Query, Return, Script};
 
 pub const FAMILY: &[Spec] = &[Spec {
     name: "docker_volume",
@@ -33,14 +34,6 @@ struct Volume {
     labels: Object,
     #[serde(default)]
     state: State,
-}
-
-#[derive(Debug, Deserialize, Default, PartialEq)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 /// The part of `docker volume inspect` that is compared.
@@ -68,30 +61,15 @@ impl Module for Volume {
     }
 
     fn plan(&self, observed: &Observed<'_>) -> Result<Plan, Failure> {
-        let found = output(observed.answers, 0)?;
-        if !found.ok() {
-            return Err(trouble(
-                "docker volume inspect failed",
-                &docker().raw("volume inspect").arg(&self.name),
-                found,
-            ));
-        }
-        let raw: Vec<Value> = json("docker volume inspect", &found.stdout)?;
-        let seen: Vec<Seen> = json("docker volume inspect", &found.stdout)?;
+        let found = inspected(&docker().raw("volume inspect").arg(&self.name), observed.answers)?;
+        let raw: Vec<Value> = json("docker volume inspect", found)?;
+        let seen: Vec<Seen> = json("docker volume inspect", found)?;
         let seen = seen.into_iter().find(|volume| volume.name == self.name);
         let header = format!("volume {}", self.name);
-        let change = |script: Script, before: &str, after: &str| {
-            Ok(Plan::Change(Change {
-                diff: vec![diff(&header, before, after)],
-                operations: vec![attempt(script)],
-                then: Then::Finish,
-                forecast: Return::default(),
-            }))
-        };
         match (&self.state, seen) {
             (State::Absent, None) => Ok(Plan::NoChange(Return::msg(format!("there is no volume {}", self.name)))),
-            (State::Absent, Some(_)) => change(self.remove(), "exists\n", ""),
-            (State::Present, None) => change(self.create(), "", "exists\n"),
+            (State::Absent, Some(_)) => Ok(change(&header, "exists\n", "", self.remove())),
+            (State::Present, None) => Ok(change(&header, "", "exists\n", self.create())),
             (State::Present, Some(seen)) => match self.differences(&seen).as_slice() {
                 [] => {
                     let volume = raw.into_iter().next().unwrap_or_default();
@@ -136,13 +114,8 @@ impl Volume {
     }
 
     fn create(&self) -> Script {
-        let mut script = docker().raw("volume create --driver").arg(self.driver.as_deref().unwrap_or("local"));
-        for (flag, map) in [("--opt", &self.driver_options), ("--label", &self.labels)] {
-            for (key, value) in map {
-                script = script.raw(flag).arg(format!("{key}={}", args::as_text(value)));
-            }
-        }
-        script.arg(&self.name)
+        let script = docker().raw("volume create --driver").arg(self.driver.as_deref().unwrap_or("local"));
+        pairs(pairs(script, "--opt", &self.driver_options), "--label", &self.labels).arg(&self.name)
     }
 
     fn remove(&self) -> Script {
@@ -153,8 +126,7 @@ impl Volume {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Answer, Operation};
-    use std::time::Duration;
+    use crate::modules::docker::tests::decided;
 
     #[test]
     fn what_is_decided() {
@@ -171,17 +143,7 @@ mod tests {
         for (task, seen, wanted) in table {
             let Value::Object(map) = task.clone() else { unreachable!() };
             let volume: Volume = typed(FAMILY[0].args, map).unwrap();
-            let answers = [Answer::Output(Output { stdout: seen.into(), ..Output::default() })];
-            let observed = Observed { answers: &answers, more: &[], elapsed: Duration::ZERO, changes: 0 };
-            let said = match volume.plan(&observed) {
-                Ok(Plan::NoChange(_)) => "no change".to_owned(),
-                Ok(Plan::Change(change)) => match &change.operations[0] {
-                    Operation::Run { script, .. } => script.shown(),
-                    other => format!("{other:?}"),
-                },
-                Ok(other) => format!("{other:?}"),
-                Err(failure) => failure.msg,
-            };
+            let said = decided(&volume, &[seen]);
             assert!(said.contains(wanted), "{task}: {said}");
         }
     }

@@ -177,6 +177,9 @@ impl Container {
                 Verdict::Waiting(format!("restarts after exit code {code} (restart {})", self.restart_count))
             }
             ("running", Some("healthy")) if !moment.one_shot => Verdict::Ready,
+            ("running", Some("starting" | "unhealthy")) if self.lacks_its_check() => {
+                Verdict::Failed(format!("has a health check that its image cannot run{}", self.last_check()))
+            }
             ("running", Some("unhealthy")) => {
                 let health = self.state.health.as_ref();
                 let streak = health.map_or(0, |health| health.failing_streak);
@@ -224,6 +227,19 @@ impl Container {
             "" => format!("; last check: exit code {}", check.exit_code),
             output => format!("; last check: {output}"),
         }
+    }
+
+    /// The program of the health check is not in the image: no later check will find it. Said by the engine, or by the
+    /// shell in the image, whose exit code an `|| exit 1` hides.
+    fn lacks_its_check(&self) -> bool {
+        let log = self.state.health.as_ref().and_then(|health| health.log.as_deref()).unwrap_or_default();
+        log.last().is_some_and(|check| {
+            let said = check.output.trim();
+            let by_shell = said.lines().count() == 1
+                && ["/bin/sh: ", "sh: ", "/bin/bash: ", "bash: "].iter().any(|shell| said.starts_with(shell))
+                && said.ends_with("not found");
+            check.exit_code != 0 && (by_shell || said.contains("executable file not found in $PATH"))
+        })
     }
 
     /// The health checks that Docker remembers, oldest first.
@@ -360,6 +376,34 @@ pub(super) mod tests {
                 false,
                 false,
                 "failed: is unhealthy, 4 checks failed in a row; last check: refused",
+            ),
+            (
+                "running",
+                2,
+                health(
+                    "starting",
+                    0,
+                    "OCI runtime exec failed: exec failed: exec: \"curl\": executable file not found in $PATH: unknown",
+                ),
+                false,
+                true,
+                "failed: has a health check that its image cannot run; last check: OCI runtime exec failed",
+            ),
+            (
+                "running",
+                9,
+                health("unhealthy", 3, "/bin/sh: curl: not found\n"),
+                false,
+                false,
+                "failed: has a health check that its image cannot run; last check: /bin/sh: curl: not found",
+            ),
+            (
+                "running",
+                9,
+                health("starting", 1, "wget: server returned error: HTTP/1.1 404 Not Found\n"),
+                false,
+                false,
+                "waiting: health check not passed yet",
             ),
             ("running", 60, json!({}), true, false, "waiting: runs and has to end"),
             ("exited", 60, policy("no"), false, false, "done"),

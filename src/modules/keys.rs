@@ -20,7 +20,7 @@ use crate::plan::{
     Script, Then, Write,
 };
 
-use super::args;
+use super::args::{self, State};
 use super::attributes::parent;
 use super::observed;
 use super::{Build, Spec};
@@ -54,14 +54,6 @@ struct Args {
 
 fn yes() -> bool {
     true
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 struct Task {

@@ -37,15 +37,18 @@ mod docker_wait;
 mod edit;
 pub mod env_file;
 mod facts;
+mod fetch;
 mod file;
 mod firewall;
 mod http;
 mod keys;
+mod link;
 mod net;
 mod observed;
 mod package;
 mod pattern;
 mod place;
+mod port_holders;
 mod repository;
 mod stat;
 mod swarm;
@@ -160,12 +163,15 @@ const FAMILIES: &[&[Spec]] = &[
     cron::FAMILY,
     edit::FAMILY,
     facts::FAMILY,
+    fetch::FAMILY,
     file::FAMILY,
     firewall::FAMILY,
     http::FAMILY,
     keys::FAMILY,
+    link::FAMILY,
     net::FAMILY,
     package::FAMILY,
+    port_holders::FAMILY,
     repository::FAMILY,
     stat::FAMILY,
     system::FAMILY,

@@ -20,7 +20,7 @@ use crate::plan::{
     Change, Failure, FileKind, FileStat, Module, Object, Observed, Operation, Plan, Query, Return, Script, Then,
 };
 
-use super::args::{self, Mode};
+use super::args::{self, Mode, State};
 use super::attributes::Attributes;
 use super::observed;
 use super::place::{self, Content, Manner};
@@ -79,14 +79,6 @@ const FIELDS: &[(&str, &str)] = &[
     ("allow_weak", "Allow-Weak"),
     ("allow_downgrade_to_insecure", "Allow-Downgrade-To-Insecure"),
 ];
-
-#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
-}
 
 struct Repository {
     name: String,

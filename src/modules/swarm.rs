@@ -22,11 +22,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::args::{self, State};
 use super::docker::{ask, diff, docker, json as read_json, output, trouble};
 use super::docker_container::exported;
 use super::docker_wait::{Verdict, pause};
 use super::swarm_state::{DIGEST, Service, Task};
-use super::{Build, Spec, args, observed, typed};
+use super::{Build, Spec, observed, typed};
 use crate::plan::{
     Answer, Change, Failure, Module, Object, Observed, Operation, Plan, Query, Return, Script, Secret, Then, quote,
 };
@@ -88,14 +89,6 @@ enum Resolve {
     Always,
     Changed,
     Never,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, Default, PartialEq)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 struct Stack {

@@ -19,7 +19,7 @@ use crate::plan::{
     Change, Diff, Failure, FileKind, Module, Object, Observed, Operation, Plan, Query, Return, Script, Then,
 };
 
-use super::args;
+use super::args::{self, State};
 use super::attributes::Attributes;
 use super::observed;
 use super::place::{self, Content, Manner};
@@ -195,14 +195,6 @@ struct Sysctl {
     sysctl_set: bool,
     #[serde(default, deserialize_with = "args::flag")]
     ignoreerrors: bool,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 fn sysctl_conf() -> String {

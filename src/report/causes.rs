@@ -1,5 +1,7 @@
 //! Failures grouped by their cause: the same trouble on many hosts is said once, with what to do.
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 use serde_json::Value;
 
@@ -20,10 +22,17 @@ pub struct Group<'a> {
     pub fields: Vec<(&'static str, String)>,
 }
 
-/// `2 of 5 hosts failed, one cause`.
+/// `2 of 5 hosts failed, one cause`. A host on which a task was only interrupted has not failed.
 pub fn headline(tally: &Tally, groups: usize) -> String {
+    let all = tally.hosts.len();
     let causes = if groups == 1 { "one cause".to_owned() } else { format!("{groups} causes") };
-    format!("{} of {} hosts failed, {causes}", tally.failed_hosts().len(), tally.hosts.len())
+    match tally.failed_hosts().len() {
+        0 => {
+            let hosts: BTreeSet<&str> = tally.failures.iter().map(|trouble| trouble.host.as_str()).collect();
+            format!("interrupted in the middle of a task on {} of {all} hosts", hosts.len())
+        }
+        failed => format!("{failed} of {all} hosts failed, {causes}"),
+    }
 }
 
 /// Failures with the same cause, task and message together, in the order of the first of each.

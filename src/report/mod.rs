@@ -11,6 +11,7 @@ pub mod html;
 pub mod journal;
 pub mod json;
 pub mod junit;
+pub mod links;
 pub mod metrics;
 pub mod plain;
 pub mod progress;

@@ -25,6 +25,11 @@ pub fn lines(tally: &Tally) -> Vec<String> {
         lines.extend(matrix(&cells));
         lines.push(String::new());
     }
+    let links = super::links::lines(&tally.links);
+    if !links.is_empty() {
+        lines.extend(links);
+        lines.push(String::new());
+    }
     lines.extend(recap(tally));
     let steps = tally.notes.iter().filter(|(_, level, _)| *level == Level::Warning);
     for (host, _, text) in steps {
@@ -233,6 +238,20 @@ mod tests {
         assert!(text.contains("1. task failed: a, b"), "{text}");
         assert!(text.contains("then     provision --services 'x y' --host a,b"), "{text}");
         assert!(text.contains("rc       28") && text.contains("do       look at it"), "{text}");
+    }
+
+    #[test]
+    fn an_interrupted_task_is_told_without_a_failed_host() {
+        let mut interrupted = failed("a");
+        if let Kind::TaskFinished { outcome, .. } = &mut interrupted {
+            outcome.cause = Some(crate::event::Cause::Interrupted);
+        }
+        let counts = crate::event::Counts::default();
+        let ended = Kind::HostFinished { host: "a".to_owned(), counts };
+        let end = Kind::RunFinished { status: RunStatus::Interrupted, exit_code: 130, took_ms: 31_000 };
+        let text = lines(&tally(&["provision"], vec![interrupted, ended, end])).join("\n");
+        assert!(text.contains("interrupted in the middle of a task on 1 of 2 hosts"), "{text}");
+        assert!(text.contains("1. interrupted: a") && text.contains("do       look at it"), "{text}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 
+use super::links::{self, Link};
 use crate::event::{Cause, Counts, Event, Kind, Level, Outcome, RunStatus, Status, TaskRef};
 
 /// What is known of a run after the events so far.
@@ -15,6 +16,8 @@ pub struct Tally {
     pub hosts: IndexMap<String, HostTally>,
     pub failures: Vec<Trouble>,
     pub cells: Vec<Cell>,
+    /// Addresses that were looked at.
+    pub links: Vec<Link>,
     pub notes: Vec<(Option<String>, Level, String)>,
     /// None while it runs, and for a run that was killed.
     pub end: Option<End>,
@@ -66,6 +69,7 @@ impl Tally {
     }
 
     pub fn add(&mut self, event: &Event) {
+        self.links.extend(links::of(event));
         match &event.kind {
             Kind::RunStarted { command, hosts, check, user, .. } => {
                 self.run.clone_from(&event.run);

@@ -2,7 +2,7 @@
 //!
 //! A package says what is worth keeping (`backup` of its manifest), the client's inventory says where to
 //! (`backup_repository`, `backup_keep_last` …), `vps_data/<host>/backup.env.age` opens that place. All of it becomes one
-//! shell text: assignments and a function `items`, in front of `playbooks/files/backup.sh`, which does the work. It goes
+//! shell text: assignments and a function `items`, in front of `playbooks/files/{restore,backup}.sh`, which do the work. It goes
 //! over standard input, or into a file for the timer.
 
 use std::path::Path;
@@ -10,6 +10,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::catalogue::Package;
+use super::instance::Instance;
 use super::manifest::{Backup, BackupKind};
 use super::render::HostPlace;
 use super::settings::{Sources, env_path, recipients};
@@ -185,6 +186,7 @@ impl Choices {
 /// The variable `backup` of a service: what there is, and the text that does it.
 pub(super) fn render(
     package: &Package,
+    instance: &Instance,
     host: &HostPlace,
     root: &str,
     version: &str,
@@ -199,8 +201,8 @@ pub(super) fn render(
     }
     let mut conf = String::new();
     let mut set = |key: &str, value: &str| conf.push_str(&format!("{key}={}\n", quote(value)));
-    set("SERVICE", &package.id);
-    set("PROJECT", &format!("versatile-{}", package.id));
+    set("SERVICE", &instance.to_string());
+    set("PROJECT", &instance.project());
     set("RUNTIME", &host.runtime);
     set("ROOT", root);
     set("HOST", &host.host);
@@ -241,11 +243,14 @@ pub(super) fn render(
     }))
 }
 
+/// The script: its functions first, what calls them last.
 fn body() -> Result<String> {
-    let name = "playbooks/files/backup.sh";
-    let path =
-        shipped::locate(Path::new("."), name).ok_or_else(|| Error::new(format!("the file {name} is missing")))?;
-    shipped::read_to_string(&path).map_err(|error| Error::new(format!("cannot read {}: {error}", path.display())))
+    let read = |name: &str| -> Result<String> {
+        let path = shipped::locate(Path::new("."), name);
+        let path = path.ok_or_else(|| Error::new(format!("the file {name} is missing")))?;
+        shipped::read_to_string(&path).map_err(|error| Error::new(format!("cannot read {}: {error}", path.display())))
+    };
+    Ok(format!("{}{}", read("playbooks/files/restore.sh")?, read("playbooks/files/backup.sh")?))
 }
 
 /// A database that the package declares, as the words of an item; its server may be another package's.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
+use super::instance::Instance;
 use super::manifest::Manifest;
+use super::traps::{self, Trap};
 use crate::error::{Error, Place, Result};
 use crate::shipped;
 
@@ -39,6 +41,7 @@ pub struct Catalogue {
     pub broken: IndexMap<String, Error>,
     /// `_defaults/` folders, the operator's first.
     bases: Vec<PathBuf>,
+    pub(super) traps: Vec<Trap>,
 }
 
 impl Catalogue {
@@ -56,6 +59,9 @@ impl Catalogue {
             catalogue.read_folder(&folder);
         }
         catalogue.packages.sort_keys();
+        if let Some(path) = catalogue.base("traps.yml") {
+            catalogue.traps = traps::read(&path)?;
+        }
         Ok(catalogue)
     }
 
@@ -82,8 +88,9 @@ impl Catalogue {
         }
     }
 
-    /// The package of this id or alias.
+    /// The package of this id or alias, whatever instance of it is named.
     pub fn get(&self, name: &str) -> Result<&Package> {
+        let name = name.split_once('@').map_or(name, |(package, _)| package);
         if let Some(error) = self.broken.get(name) {
             return Err(error.clone().context(format_args!("package `{name}` is broken")));
         }
@@ -95,9 +102,24 @@ impl Catalogue {
         })
     }
 
+    /// What a name means: `chatwoot@tienda2` is the instance `chat@tienda2`.
+    pub fn instance(&self, name: &str) -> Result<Instance> {
+        let package = self.get(name)?;
+        let named = Instance::parse(name)?;
+        if named.suffix.is_some() && package.manifest.single {
+            return Err(Error::new(format!("`{name}`: there can be only one `{}` on a host", package.id))
+                .hint("its manifest says `single`"));
+        }
+        Ok(Instance { package: package.id.clone(), ..named })
+    }
+
     /// Is there a package of this id or alias? `None` if there is, but broken.
     pub(super) fn known(&self, name: &str) -> Result<Option<&Package>> {
-        if self.broken.contains_key(name) { Ok(None) } else { self.get(name).map(Some) }
+        if self.broken.contains_key(name) {
+            return Ok(None);
+        }
+        self.instance(name)?;
+        self.get(name).map(Some)
     }
 
     /// The packages that a dependency name may mean: the id itself, or those that provide it.
@@ -115,56 +137,80 @@ impl Catalogue {
         self.bases.iter().map(|dir| dir.join(name)).find(|path| shipped::exists(path))
     }
 
-    /// The ids in an order in which everything comes after what it depends on.
+    /// The instances in an order in which everything comes after what it depends on.
     ///
     /// `with_dependencies` adds what the selection needs; without it only the selected ones are ordered. A cycle is an
     /// error that shows it.
     pub fn order(&self, selection: &[String], with_dependencies: bool) -> Result<Vec<String>> {
-        let selected: Vec<&Package> = selection.iter().map(|name| self.get(name)).collect::<Result<_>>()?;
-        let wanted: Vec<String> = selected.iter().map(|package| package.id.clone()).collect();
-        let mut walk = Walk { catalogue: self, wanted: &wanted, with_dependencies, path: Vec::new(), done: Vec::new() };
-        for package in selected {
-            walk.visit(package)?;
+        self.order_among(selection, &[], with_dependencies)
+    }
+
+    /// The same; what a host declares is preferred where several packages or instances meet a dependency.
+    pub fn order_among(
+        &self,
+        selection: &[String],
+        declared: &[String],
+        with_dependencies: bool,
+    ) -> Result<Vec<String>> {
+        let selected: Vec<Instance> = selection.iter().map(|name| self.instance(name)).collect::<Result<_>>()?;
+        let wanted: Vec<String> = selected.iter().map(Instance::to_string).collect();
+        let declared = declared.iter().map(|name| Ok(self.instance(name)?.to_string()));
+        let known = wanted.iter().cloned().map(Ok).chain(declared).collect::<Result<Vec<String>>>()?;
+        let mut walk =
+            Walk { catalogue: self, wanted: &wanted, known: &known, with_dependencies, path: vec![], done: vec![] };
+        for instance in &selected {
+            walk.visit(instance)?;
         }
         Ok(walk.done)
     }
 
-    /// The package that meets this dependency, preferring one that is wanted anyway.
-    pub fn resolve(&self, dependency: &str, wanted: &[String]) -> Option<&Package> {
-        let mut providers = self.providers(dependency);
-        providers.sort_by_key(|package| (!wanted.contains(&package.id), package.id != dependency));
-        providers.first().copied()
+    /// What meets a dependency of `dependent`: of those on the host (`known`) the one with the same suffix, then the
+    /// one without, then the first; else the package of that name, then any that provides it.
+    pub fn provider(&self, dependency: &str, dependent: &Instance, known: &[String]) -> Option<Instance> {
+        let providers = self.providers(dependency);
+        let known = known.iter().filter_map(|name| Instance::parse(name).ok());
+        let there = known.filter(|one| providers.iter().any(|package| package.id == one.package));
+        let suffix = |one: &Instance| (one.suffix != dependent.suffix, one.suffix.is_some(), one.package != dependency);
+        there.min_by_key(suffix).or_else(|| {
+            let package = providers.iter().min_by_key(|package| package.id != dependency)?;
+            Some(Instance::plain(&package.id))
+        })
     }
 }
 
 struct Walk<'a> {
     catalogue: &'a Catalogue,
     wanted: &'a [String],
+    /// What is wanted, and what is on the host anyway.
+    known: &'a [String],
     with_dependencies: bool,
     path: Vec<String>,
     done: Vec<String>,
 }
 
 impl Walk<'_> {
-    fn visit(&mut self, package: &Package) -> Result<()> {
-        if self.done.contains(&package.id) {
+    fn visit(&mut self, instance: &Instance) -> Result<()> {
+        let name = instance.to_string();
+        if self.done.contains(&name) {
             return Ok(());
         }
-        if let Some(start) = self.path.iter().position(|id| *id == package.id) {
-            let cycle = [&self.path[start..], std::slice::from_ref(&package.id)].concat().join(" → ");
+        let package = self.catalogue.get(&name)?;
+        if let Some(start) = self.path.iter().position(|id| *id == name) {
+            let cycle = [&self.path[start..], std::slice::from_ref(&name)].concat().join(" → ");
             return Err(Error {
                 place: Some(package.place()),
                 ..Error::new(format!("services depend on each other in a circle: {cycle}"))
             }
             .hint("remove one of these from `dependencies`"));
         }
-        self.path.push(package.id.clone());
+        self.path.push(name.clone());
         for dependency in &package.manifest.dependencies {
-            match self.catalogue.resolve(&dependency.service, self.wanted) {
+            match self.catalogue.provider(&dependency.service, instance, self.known) {
                 Some(provider)
-                    if self.wanted.contains(&provider.id) || (self.with_dependencies && dependency.required) =>
+                    if self.wanted.contains(&provider.to_string())
+                        || (self.with_dependencies && dependency.required) =>
                 {
-                    self.visit(provider)?;
+                    self.visit(&provider)?;
                 }
                 Some(_) => {}
                 None if dependency.required && dependency.check_command.is_none() && self.with_dependencies => {
@@ -181,7 +227,7 @@ impl Walk<'_> {
             }
         }
         self.path.pop();
-        self.done.push(package.id.clone());
+        self.done.push(name);
         Ok(())
     }
 }
@@ -337,6 +383,26 @@ mod tests {
         assert_eq!(catalogue.order(&app, false).unwrap(), ["app-x"]);
         let both = ["app-x".to_owned(), "proxy-x".to_owned()];
         assert_eq!(catalogue.order(&both, false).unwrap(), ["proxy-x", "app-x"]);
+    }
+
+    #[test]
+    fn an_instance_prefers_what_has_its_own_suffix() {
+        let catalogue = load(&[
+            ("db-x", r#"{"id":"db-x","name":"D","aliases":["sql"],"provides":["data"]}"#),
+            ("app-x", r#"{"id":"app-x","name":"A","dependencies":[{"service":"data"}]}"#),
+            ("door-x", r#"{"id":"door-x","name":"P","single":true}"#),
+        ]);
+        let order = |names: &[&str], declared: &[&str]| {
+            let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            catalogue.order_among(&list(names), &list(declared), true)
+        };
+        assert_eq!(order(&["app-x@b", "sql@b"], &[]).unwrap(), ["db-x@b", "app-x@b"]);
+        assert_eq!(order(&["app-x@b", "app-x"], &[]).unwrap(), ["db-x", "app-x@b", "app-x"]);
+        assert_eq!(order(&["app-x"], &["db-x@c"]).unwrap(), ["db-x@c", "app-x"]);
+        assert_eq!(order(&["app-x@b"], &["db-x@c", "db-x"]).unwrap(), ["db-x", "app-x@b"]);
+        let error = order(&["door-x@b"], &[]).unwrap_err();
+        assert!(error.text.contains("there can be only one `door-x`"), "{error}");
+        assert!(order(&["app-x@B"], &[]).unwrap_err().text.contains("cannot name an instance"));
     }
 
     #[test]

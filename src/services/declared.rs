@@ -26,6 +26,7 @@ pub(super) fn mistakes(catalogue: &Catalogue, inventory: &Arc<Inventory>, host: 
     let mut errors = Vec::new();
     for layer in inventory.layers(host) {
         settings(catalogue, &layer, &mut errors);
+        instances(catalogue, inventory, &layer, &mut errors);
         if let Some(versions) = layer.vars.get("versions").and_then(Value::as_object) {
             for (service, version) in versions {
                 let place = layer.place(&["versions", service]);
@@ -81,6 +82,30 @@ fn settings(catalogue: &Catalogue, layer: &VarLayer, errors: &mut Vec<Error>) {
                 _ => error.hint(format!("it has: {}", known.join(", "))),
             };
             errors.push(error.did_you_mean(key, known.iter().map(String::as_str)));
+        }
+    }
+}
+
+/// Settings and versions of instances that no host declares.
+fn instances(catalogue: &Catalogue, inventory: &Arc<Inventory>, layer: &VarLayer, errors: &mut Vec<Error>) {
+    for word in ["settings", "versions"] {
+        let names = layer.vars.get(word).and_then(Value::as_object).into_iter().flat_map(|all| all.keys());
+        for name in names.filter(|name| name.contains('@')) {
+            let Ok(instance) = catalogue.instance(name) else { continue };
+            let everywhere: Vec<String> = inventory
+                .hosts()
+                .filter_map(|host| services(inventory, &host.name).ok().flatten())
+                .flat_map(|(names, _)| names)
+                .filter_map(|name| Some(catalogue.instance(&name).ok()?.to_string()))
+                .collect();
+            if !everywhere.contains(&instance.to_string()) {
+                let error = at(layer.place(&[word, name]), format!("`{word}`: no host declares `{instance}`"));
+                errors.push(
+                    error
+                        .hint("add it to `services` of the host that is to have it")
+                        .did_you_mean(name, everywhere.iter().map(String::as_str)),
+                );
+            }
         }
     }
 }

@@ -10,14 +10,17 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::catalogue::{Catalogue, Package};
+use super::instance::Instance;
 use super::mode::Mode;
 use super::settings::{known_keys, secret_names};
+use super::traps;
 use crate::error::{Error, Place};
 use crate::shipped;
 use crate::vars::{NoWorld, Scope, validate};
 
 mod backup;
 mod stack;
+mod twice;
 
 pub(super) use stack::is_long_running;
 
@@ -47,6 +50,13 @@ fn stacks(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
         match super::render::sample_in(catalogue, package, runtime, *mode) {
             Ok((rendered, scope)) => {
                 stack::findings(package, runtime, *mode, &rendered, &mut findings);
+                let second = Instance { package: package.id.clone(), suffix: Some("second".to_owned()) };
+                if !package.manifest.single
+                    && let Ok((second, _)) = super::render::sample_of(catalogue, package, &second, runtime, *mode)
+                {
+                    twice::findings(package, runtime, &rendered, &second, &mut findings);
+                }
+                findings.extend(traps::caught(catalogue.traps.iter(), &rendered, package.stack_template(runtime)));
                 checks(package, *mode, &rendered, &scope, &mut findings);
             }
             Err(error) => findings.push(error),
@@ -83,7 +93,9 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     }
     // a required one is found by ordering, below
     for dependency in manifest.dependencies.iter().filter(|dependency| !dependency.required) {
-        if catalogue.resolve(&dependency.service, &[]).is_none() && dependency.check_command.is_none() {
+        if catalogue.provider(&dependency.service, &Instance::plain(&package.id), &[]).is_none()
+            && dependency.check_command.is_none()
+        {
             say(
                 format!("no package provides the dependency `{}`", dependency.service),
                 "add that package or a check_command",
@@ -187,6 +199,8 @@ fn checks(package: &Package, mode: Mode, stack: &Value, scope: &Scope, findings:
 /// Variables that every template may use without declaring them.
 const GIVEN: &[&str] = &[
     "service_id",
+    "service_slug",
+    "instance",
     "version",
     "project",
     "stack_name",

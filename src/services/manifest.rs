@@ -38,6 +38,9 @@ pub struct Manifest {
     /// Below `deploy_root`; `services/<id>` if not given.
     #[serde(default)]
     pub root: Option<String>,
+    /// Only one on a host, e.g. because it owns ports.
+    #[serde(default)]
+    pub single: bool,
     #[serde(default)]
     pub dependencies: Vec<Dependency>,
     #[serde(default)]

@@ -10,6 +10,7 @@ pub mod catalogue;
 mod checks;
 pub mod declared;
 mod git;
+pub mod instance;
 pub mod lint;
 pub mod manifest;
 pub mod mode;
@@ -19,10 +20,12 @@ pub mod questions;
 pub mod render;
 pub mod rollout;
 pub mod settings;
+mod traps;
 mod wires;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};
+pub use instance::Instance;
 pub use mode::Mode;
 pub use rollout::{HostServices, Rollout, Selection};
 

@@ -1,6 +1,7 @@
 //! A package and its settings become what the deploy playbook works on: the stack's text, the environment, folders,
 //! files, jobs and URLs. A pure function: the same input gives the same bytes.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -8,9 +9,10 @@ use sha2::{Digest, Sha256};
 
 use super::backup::{self, Choices};
 use super::catalogue::{Catalogue, Package, hex};
+use super::instance::Instance;
 use super::mode::Mode;
 use super::settings::{Settings, known_keys, secret_names};
-use super::{checks, mounted, ports, wires};
+use super::{checks, mounted, ports, traps, wires};
 use crate::error::{Error, Place, Result};
 use crate::plan::{Object, quote};
 use crate::shipped;
@@ -19,6 +21,7 @@ use crate::vars::{Fault, Scope};
 /// A service ready to be deployed on a host.
 #[derive(Clone)]
 pub struct Rendered {
+    /// The instance's name: `chat`, `chat@tienda2`.
     pub id: String,
     pub version: String,
     /// The variable `service` of the deploy playbook.
@@ -40,11 +43,13 @@ pub struct HostPlace {
 }
 
 /// Variables that every template of a package may use besides its settings.
-pub fn deploy_vars(package: &Package, host: &HostPlace, version: &str) -> Object {
-    let root = root(package, host);
-    let project = format!("versatile-{}", package.id);
+pub fn deploy_vars(package: &Package, instance: &Instance, host: &HostPlace, version: &str) -> Object {
+    let root = root(package, instance, host);
+    let project = instance.project();
     let vars = json!({
         "service_id": package.id,
+        "service_slug": instance.slug(),
+        "instance": instance.suffix.as_deref().unwrap_or_default(),
         "version": version,
         "project": project,
         "stack_name": project,
@@ -64,13 +69,24 @@ pub fn sample(catalogue: &Catalogue, package: &Package, runtime: &str) -> Result
 
 /// The same in a mode, and the scope that it was rendered in.
 pub fn sample_in(catalogue: &Catalogue, package: &Package, runtime: &str, mode: Mode) -> Result<(Value, Scope)> {
+    sample_of(catalogue, package, &Instance::plain(&package.id), runtime, mode)
+}
+
+/// The same for an instance with a suffix.
+pub(super) fn sample_of(
+    catalogue: &Catalogue,
+    package: &Package,
+    instance: &Instance,
+    runtime: &str,
+    mode: Mode,
+) -> Result<(Value, Scope)> {
     let host = HostPlace {
         host: "sample".to_owned(),
         runtime: runtime.to_owned(),
         deploy_root: "/opt/sample".to_owned(),
         mode,
     };
-    let mut vars = deploy_vars(package, &host, &package.manifest.version);
+    let mut vars = deploy_vars(package, instance, &host, &package.manifest.version);
     for (key, value) in [
         ("docker_network", "web"),
         ("tls", "acme"),
@@ -80,15 +96,10 @@ pub fn sample_in(catalogue: &Catalogue, package: &Package, runtime: &str, mode: 
     ] {
         vars.insert(key.to_owned(), Value::from(value));
     }
-    // what other packages export, by the names of it
-    let exports = catalogue.packages.values().map(|other| {
-        let names = other.manifest.exports.keys().map(|name| (name.clone(), Value::from("sample")));
-        (other.id.clone(), Value::Object(names.collect()))
-    });
-    vars.insert("exports".to_owned(), Value::Object(exports.collect()));
     for key in secret_names(package) {
         vars.insert(key.clone(), Value::from(sample_secret(&key)));
     }
+    vars.insert("exports".to_owned(), Value::Object(sample_exports(catalogue, package, instance)));
     for (key, value) in package.manifest.modes.of(mode).into_iter().flat_map(|variant| &variant.settings) {
         vars.insert(key.clone(), value.clone());
     }
@@ -105,8 +116,22 @@ pub fn sample_in(catalogue: &Catalogue, package: &Package, runtime: &str, mode: 
     }
     let mut scope = Scope::new(std::sync::Arc::new(super::world::PackageWorld::alone(catalogue, package)));
     scope.push(crate::vars::Layer::written(vars));
-    let stack = stack(catalogue, package, &host, &scope, &format!("versatile-{}", package.id))?;
+    let stack = stack(catalogue, package, &host, &scope, &instance.project())?;
     Ok((stack, scope))
+}
+
+/// What dependencies would export, by their ids and by the names under which they are depended on.
+fn sample_exports(catalogue: &Catalogue, package: &Package, instance: &Instance) -> Object {
+    let mut exports = Object::new();
+    for dependency in &package.manifest.dependencies {
+        let Some(provider) = catalogue.provider(&dependency.service, instance, &[]) else { continue };
+        let Ok(provided) = catalogue.get(&provider.package) else { continue };
+        let keys = provided.manifest.exports.keys();
+        let values: Object = keys.map(|key| (key.clone(), Value::from(format!("{key}-of-{provider}")))).collect();
+        exports.insert(dependency.service.clone(), Value::Object(values.clone()));
+        exports.insert(provider.package, Value::Object(values));
+    }
+    exports
 }
 
 /// What stands for a secret in [`sample`], so that it can be found where it must not be.
@@ -114,15 +139,17 @@ pub(super) fn sample_secret(key: &str) -> String {
     format!("secret-of-{key}.")
 }
 
-fn root(package: &Package, host: &HostPlace) -> String {
+fn root(package: &Package, instance: &Instance, host: &HostPlace) -> String {
     let below = package.manifest.root.clone().unwrap_or_else(|| format!("services/{}", package.id));
-    format!("{}/{below}", host.deploy_root.trim_end_matches('/'))
+    let suffix = instance.suffix.as_ref().map(|suffix| format!("-{suffix}")).unwrap_or_default();
+    format!("{}/{below}{suffix}", host.deploy_root.trim_end_matches('/'))
 }
 
 /// Renders everything of one service.
 pub fn render(
     catalogue: &Catalogue,
     package: &Package,
+    instance: &Instance,
     host: &HostPlace,
     version: &str,
     settings: &Settings,
@@ -131,8 +158,8 @@ pub fn render(
 ) -> Result<Rendered> {
     let manifest = &package.manifest;
     let scope = &settings.scope;
-    let root = root(package, host);
-    let project = format!("versatile-{}", package.id);
+    let root = root(package, instance, host);
+    let (name, project) = (instance.to_string(), instance.project());
     let text = |template: &str| render_text(scope, template, package);
     let mut stack = stack(catalogue, package, host, scope, &project)?;
     let env: Object =
@@ -160,11 +187,20 @@ pub fn render(
     }
     super::build::name_images(&mut stack, &builds, &host.runtime);
     mounted::label(&mut stack, &root, &files);
+    let refused = catalogue.traps.iter().filter(|trap| trap.refuse);
+    let refused = traps::caught(refused, &stack, package.stack_template(&host.runtime));
+    if let Some(error) = Error::all(refused.map(|error| error.context(format!("host `{}`", host.host))).collect()) {
+        return Err(error);
+    }
     let ports: Vec<Value> = ports::of_stack(&stack)
         .iter()
         .map(|port| json!({"address": port.address, "port": port.outside, "protocol": port.protocol}))
         .collect();
     let containers = stack;
+    let services = || containers.get("services").and_then(Value::as_object).into_iter().flatten();
+    let names: Vec<Value> = services().filter_map(|(_, service)| service.get("container_name").cloned()).collect();
+    let images: BTreeSet<String> =
+        services().filter_map(|(_, service)| service.get("image")?.as_str().map(str::to_owned)).collect();
     let stack = stack_text(package, &containers);
     let mut networks = Vec::new();
     for network in &manifest.networks {
@@ -201,9 +237,9 @@ pub fn render(
         let value = |key: &str| env.get(key).cloned().unwrap_or(Value::Null);
         let server = database.service.clone().map(|service| (project.clone(), service));
         let (db_project, db_service) = server.unwrap_or_else(|| {
-            let provider =
-                catalogue.resolve(&database.engine, &requires).map_or(database.engine.clone(), |p| p.id.clone());
-            (format!("versatile-{provider}"), provider)
+            let provider = catalogue.provider(&database.engine, instance, &requires);
+            let provider = provider.unwrap_or_else(|| Instance::plain(&database.engine));
+            (provider.project(), provider.slug())
         });
         databases.push(json!({
             "engine": database.engine, "project": db_project, "service": db_service,
@@ -222,28 +258,44 @@ pub fn render(
         .map(|d| json!({"path": format!("{root}/{}", d.path), "owner": d.owner, "group": d.group, "mode": d.mode}))
         .collect();
     let digest = digest(&stack, &env, &files);
-    let backup = backup::render(package, host, &root, version, &env, &databases, choices)?;
+    let backup = backup::render(package, instance, host, &root, version, &env, &databases, choices)?;
     let label = match host.runtime.as_str() {
         "swarm" => "com.docker.stack.namespace",
         _ => "com.docker.compose.project",
     };
     let url = urls.first().and_then(|url| url["url"].as_str()).map(origin_of);
     let service = json!({
-        "id": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
+        "id": name, "package": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files, "builds": builds,
-        "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
+        "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "container_names": names, "images": images,
+        "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,
         "checks": checks, "doctor": doctor, "secrets": secrets,
         "wires": wires::wires(&containers, &env), "upstreams": wires::upstreams(&containers, &env),
-        "dependency_checks": manifest.dependencies.iter().filter_map(|d| d.check_command.as_ref().map(|command| json!({"service": d.service, "required": d.required, "command": command}))).collect::<Vec<_>>(),
-        "record": {"service": package.id, "version": version, "digest": digest, "project": project, "root": root,
+        "dependency_checks": dependency_checks(catalogue, package, instance, &requires),
+        "record": {"service": name, "version": version, "digest": digest, "project": project, "root": root,
                    "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash()},
     });
     let vars = Map::from_iter([("service".to_owned(), service)]);
-    Ok(Rendered { id: package.id.clone(), version: version.to_owned(), vars, digest, url, requires })
+    Ok(Rendered { id: name, version: version.to_owned(), vars, digest, url, requires })
+}
+
+/// Commands that say whether a dependency is met which is not part of the run.
+fn dependency_checks(catalogue: &Catalogue, package: &Package, instance: &Instance, requires: &[String]) -> Vec<Value> {
+    let in_run = |service: &str| {
+        let provider = catalogue.provider(service, instance, requires);
+        provider.is_some_and(|provider| requires.contains(&provider.to_string()))
+    };
+    let outside = package.manifest.dependencies.iter().filter(|dependency| !in_run(&dependency.service));
+    outside
+        .filter_map(|d| {
+            let command = d.check_command.as_ref()?;
+            Some(json!({"service": d.service, "required": d.required, "command": command}))
+        })
+        .collect()
 }
 
 /// The stack as it is written to the host.

@@ -5,10 +5,11 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::backup::{self, Choices};
+use super::instance::Instance;
 use super::render::{self, HostPlace, Rendered};
 use super::settings::{self, Settings, Sources};
 use super::world::host_scope;
-use super::{Mode, ServiceDeploy, Services, declared};
+use super::{Catalogue, Mode, Package, ServiceDeploy, Services, declared};
 use crate::error::{Error, Result};
 use crate::inventory::Inventory;
 use crate::plan::{Failure, Object};
@@ -121,6 +122,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
         return Err(error);
     }
     let declared = declared::services(sources.inventory, host)?;
+    let there = declared.as_ref().map(|(names, _)| names.clone()).unwrap_or_default();
     let (chosen, place) = match &selection.services {
         Some(services) if services.iter().any(|service| service == "all") => declared.unwrap_or_default(),
         Some(services) => (services.clone(), None),
@@ -132,12 +134,14 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
         })?,
     };
     for name in &chosen {
-        catalogue.get(name).map_err(|error| match (&place, error.place.is_some()) {
+        catalogue.instance(name).map_err(|error| match (&place, error.place.is_some()) {
             (Some(place), false) => declared::placed(Some(place), error),
             _ => error,
         })?;
     }
-    let order = catalogue.order(&chosen, selection.with_dependencies)?;
+    let order = catalogue.order_among(&chosen, &there, selection.with_dependencies)?;
+    // what is not rolled out now may still be what others are wired to
+    let all = catalogue.order_among(&chosen, &there, true).unwrap_or_else(|_| order.clone());
     let place = HostPlace {
         host: host.to_owned(),
         runtime: text_var(&base, "runtime", "compose", host)?,
@@ -152,50 +156,69 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
     let backups = Choices::load(sources, host, &base)?;
     let (mut services, mut settings, mut errors) = (Vec::new(), IndexMap::new(), Vec::new());
     let mut exports = Object::new();
-    for id in &order {
-        let package = catalogue.get(id)?;
-        let version = pinned_version(&base, id, host)?.unwrap_or_else(|| package.manifest.version.clone());
-        let mut scope = base.clone();
-        scope.push(crate::vars::Layer::written(defaults()));
-        // the host's own variables win over the defaults of the suite
-        let mut scope_vars = Object::new();
-        for name in defaults().keys() {
-            if let Some(value) = base.get(name).map_err(|fault| host_fault(host, fault))? {
-                scope_vars.insert(name.clone(), value);
-            }
+    for id in &all {
+        let (package, instance) = (catalogue.get(id)?, catalogue.instance(id)?);
+        let chosen = order.contains(id);
+        if !chosen && package.manifest.exports.is_empty() {
+            continue;
         }
-        scope_vars.extend(render::deploy_vars(package, &place, &version));
-        scope_vars.insert("exports".to_owned(), Value::Object(exports.clone()));
-        scope.push(crate::vars::Layer::raw(scope_vars));
+        let version = pinned_version(&base, &instance, host)?.unwrap_or_else(|| package.manifest.version.clone());
+        let mut deploy = render::deploy_vars(package, &instance, &place, &version);
+        let seen = exports_for(catalogue, package, &instance, &exports);
+        deploy.insert("exports".to_owned(), Value::Object(seen));
+        let scope = package_scope(&base, deploy, host)?;
         let requires: Vec<String> = package
             .manifest
             .dependencies
             .iter()
-            .filter_map(|dependency| catalogue.resolve(&dependency.service, &order))
-            .map(|provider| provider.id.clone())
+            .filter_map(|dependency| catalogue.provider(&dependency.service, &instance, &order))
+            .map(|provider| provider.to_string())
             .filter(|provider| order.contains(provider))
             .collect();
-        let rendered = sources.resolve(host, package, &scope).and_then(|resolved| {
-            let rendered = render::render(catalogue, package, &place, &version, &resolved, requires, &backups)?;
+        // nobody is asked about what is not rolled out
+        let sources = Sources { questions: sources.questions.filter(|_| chosen), ..*sources };
+        let rendered = sources.resolve(host, package, &instance, &scope).and_then(|resolved| {
             let exported = resolved
                 .scope
                 .value(&Value::Object(package.manifest.exports.clone()))
                 .map_err(|fault| fault.at(&package.place()))?;
-            Ok((resolved, rendered, exported))
-        });
-        match rendered {
-            Ok((resolved, rendered, exported)) => {
-                exports.insert(id.clone(), exported);
-                settings.insert(id.clone(), resolved);
+            if chosen {
+                let rendered =
+                    render::render(catalogue, package, &instance, &place, &version, &resolved, requires, &backups)?;
                 services.push(rendered);
             }
-            Err(error) => errors.extend(flatten(error)),
+            Ok((resolved, exported))
+        });
+        match rendered {
+            Ok((resolved, exported)) => {
+                exports.insert(id.clone(), exported);
+                settings.insert(id.clone(), resolved);
+            }
+            Err(error) if chosen => errors.extend(flatten(error)),
+            // whoever needs its exports will say that they are missing
+            Err(_) => {}
         }
     }
+    errors.extend(collisions(host, &services));
     match Error::all(errors) {
         Some(error) => Err(error),
         None => Ok(HostServices { host: host.to_owned(), services, settings, backups }),
     }
+}
+
+/// What a package is rendered in: the host's variables over the suite's defaults, and over both the deploy variables.
+fn package_scope(base: &Scope, deploy: Object, host: &str) -> Result<Scope> {
+    let mut scope = base.clone();
+    scope.push(crate::vars::Layer::written(defaults()));
+    let mut own = Object::new();
+    for name in defaults().keys() {
+        if let Some(value) = base.get(name).map_err(|fault| host_fault(host, fault))? {
+            own.insert(name.clone(), value);
+        }
+    }
+    own.extend(deploy);
+    scope.push(crate::vars::Layer::raw(own));
+    Ok(scope)
 }
 
 /// Variables that packages may count on even if no inventory sets them.
@@ -205,10 +228,52 @@ fn defaults() -> Object {
     values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-/// `versions: {hub: v15.1.0}` of the host pins a service to another version than the package's.
-fn pinned_version(scope: &Scope, id: &str, host: &str) -> Result<Option<String>> {
+/// What an instance sees as `exports`: everything by its full name, and by a package's id, or what it was depended on
+/// as, that instance which is its own.
+fn exports_for(catalogue: &Catalogue, package: &Package, instance: &Instance, exports: &Object) -> Object {
+    let known: Vec<String> = exports.keys().cloned().collect();
+    let mut seen = exports.clone();
+    let dependencies = package.manifest.dependencies.iter().map(|dependency| dependency.service.as_str());
+    let ids = known.iter().filter_map(|name| name.split('@').next());
+    for name in ids.chain(dependencies) {
+        let provider = catalogue.provider(name, instance, &known);
+        if let Some(exported) = provider.and_then(|provider| exports.get(&provider.to_string())) {
+            seen.insert(name.to_owned(), exported.clone());
+        }
+    }
+    seen
+}
+
+/// Two services of a host that would take the same folder, or that answer to the same address.
+fn collisions(host: &str, services: &[Rendered]) -> Vec<Error> {
+    let root = |service: &Rendered| service.vars.get("service").and_then(|vars| vars.get("root")).cloned();
+    let mut errors = Vec::new();
+    for (index, service) in services.iter().enumerate() {
+        for other in &services[..index] {
+            let (one, two) = (&other.id, &service.id);
+            if root(service) == root(other) {
+                let text = format!("host `{host}`: `{one}` and `{two}` would be in the same folder");
+                errors.push(Error::new(text).hint("give the instance another name"));
+            }
+            let same_package = one.split('@').next() == two.split('@').next();
+            if let Some(url) = service.url.as_ref().filter(|url| same_package && Some(*url) == other.url.as_ref()) {
+                let text = format!("host `{host}`: `{one}` and `{two}` would both answer at {url}");
+                errors.push(
+                    Error::new(text).hint(format!(
+                        "give each its own domain: `settings: {{{two}: {{…}}}}` in host_vars/{host}.yml"
+                    )),
+                );
+            }
+        }
+    }
+    errors
+}
+
+/// `versions: {hub: v15.1.0}` of the host pins a package to another version than its own, `hub@b: …` one instance.
+fn pinned_version(scope: &Scope, instance: &Instance, host: &str) -> Result<Option<String>> {
     let versions = scope.get("versions").map_err(|fault| host_fault(host, fault))?;
-    Ok(versions.as_ref().and_then(|all| all.get(id)).and_then(Value::as_str).map(str::to_owned))
+    let of = |name: &str| versions.as_ref().and_then(|all| all.get(name)).and_then(Value::as_str).map(str::to_owned);
+    Ok(of(&instance.to_string()).or_else(|| of(&instance.package)))
 }
 
 fn text_var(scope: &Scope, name: &str, default: &str, host: &str) -> Result<String> {

@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::catalogue::{Catalogue, Package};
+use super::instance::Instance;
 use super::mode::Mode;
 use super::questions::{Asked, Question};
 use super::world::PackageWorld;
@@ -82,8 +83,8 @@ struct Candidate {
 impl Sources<'_> {
     /// Resolves one service on one host. `base` is the host's scope with the deploy variables. Generates missing
     /// secrets in memory; [`store`] writes them. All problems at once: missing settings, values of the wrong kind.
-    pub fn resolve(&self, host: &str, package: &Package, base: &Scope) -> Result<Settings> {
-        let mut layers = self.layers(host, package, Mode::of(base, host)?)?;
+    pub fn resolve(&self, host: &str, package: &Package, instance: &Instance, base: &Scope) -> Result<Settings> {
+        let mut layers = self.layers(host, package, instance, Mode::of(base, host)?)?;
         let generated = generate_missing(package, &mut layers)?;
         let written = |raw: bool| -> Object {
             let chosen = layers.iter().filter(|(_, candidate)| candidate.raw == raw && !candidate.value.is_null());
@@ -108,16 +109,17 @@ impl Sources<'_> {
                 }
                 Err(unclear) => {
                     undefined.extend(unclear.undefined.map(|name| (key.clone(), name)));
-                    let place = format!("host `{host}`: service `{}`: setting `{key}`", package.id);
+                    let place = format!("host `{host}`: service `{instance}`: setting `{key}`");
                     errors.push(unclear.error.context(place));
                 }
             }
         }
         if let Some(hear) = self.questions {
-            let asked = Asked { sources: self, host, service: &package.id, package };
+            let name = instance.to_string();
+            let asked = Asked { sources: self, host, service: &name, package };
             asked.all(&values, &undefined).into_iter().for_each(hear);
         }
-        errors.extend(self.complaints(host, package, &values));
+        errors.extend(self.complaints(host, package, instance, &values));
         match Error::all(errors) {
             Some(error) => Err(error),
             None => {
@@ -127,7 +129,13 @@ impl Sources<'_> {
         }
     }
 
-    fn layers(&self, host: &str, package: &Package, mode: Mode) -> Result<IndexMap<String, Candidate>> {
+    fn layers(
+        &self,
+        host: &str,
+        package: &Package,
+        instance: &Instance,
+        mode: Mode,
+    ) -> Result<IndexMap<String, Candidate>> {
         let mut layers = Layers { package, values: IndexMap::new() };
         let manifest = &package.manifest;
         for variable in &manifest.variables {
@@ -138,8 +146,8 @@ impl Sources<'_> {
         for database in &manifest.databases {
             for key in [&database.db_name_var, &database.user_var] {
                 if !layers.values.contains_key(key) {
-                    let origin = Origin { layer: "the service's id".to_owned(), place: Some(package.place_of(key)) };
-                    layers.put(key, Value::String(package.id.replace('-', "_")), false, origin);
+                    let origin = Origin { layer: "the service's name".to_owned(), place: Some(package.place_of(key)) };
+                    layers.put(key, Value::String(instance.slug().replace('-', "_")), false, origin);
                 }
             }
         }
@@ -163,6 +171,7 @@ impl Sources<'_> {
             }
         }
         let known: Vec<String> = layers.values.keys().cloned().collect();
+        let (scopes, name) = (scopes(package, instance), instance.to_string());
         for layer in self.inventory.layers(host) {
             let origin = |path: &[&str]| Origin { layer: layer.name.clone(), place: layer.place(path).cloned() };
             for key in &known {
@@ -170,24 +179,23 @@ impl Sources<'_> {
                     layers.put(key, value.clone(), false, origin(&[key.as_str()]));
                 }
             }
-            let aliases = manifest.aliases.iter().map(String::as_str);
-            for scope in std::iter::once("all").chain(aliases).chain([package.id.as_str()]) {
+            for scope in &scopes {
                 let settings = layer.vars.get("settings").and_then(|all| all.get(scope)).and_then(Value::as_object);
                 for (key, value) in settings.into_iter().flatten() {
                     if known.contains(key) {
-                        layers.put(key, value.clone(), false, origin(&["settings", scope, key.as_str()]));
+                        layers.put(key, value.clone(), false, origin(&["settings", scope.as_str(), key.as_str()]));
                     }
                 }
             }
         }
-        for file in ["global", package.id.as_str()] {
+        for file in ["global", name.as_str()] {
             let path = env_path(self.inventory, host, file);
-            let name = format!("vps_data/{host}/{file}.env.age");
+            let layer = format!("vps_data/{host}/{file}.env.age");
             let stored = EnvFile::load(&path, self.identities)?;
             for (key, value) in stored.iter().filter(|(key, _)| known.iter().any(|k| k == key)) {
                 self.redactor.add(value.reveal());
                 let line = stored.line_of(key).unwrap_or(0);
-                let origin = Origin { layer: name.clone(), place: Some(Place::new(path.clone(), line, 0)) };
+                let origin = Origin { layer: layer.clone(), place: Some(Place::new(path.clone(), line, 0)) };
                 layers.put(key, Value::String(value.reveal().to_owned()), true, origin);
                 if let Some(candidate) = layers.values.get_mut(key) {
                     candidate.secret = true;
@@ -203,15 +211,20 @@ impl Sources<'_> {
     }
 
     /// What is missing or of the wrong kind.
-    fn complaints(&self, host: &str, package: &Package, values: &IndexMap<String, Setting>) -> Vec<Error> {
+    fn complaints(
+        &self,
+        host: &str,
+        package: &Package,
+        instance: &Instance,
+        values: &IndexMap<String, Setting>,
+    ) -> Vec<Error> {
         let mut errors = Vec::new();
         let value = |key: &str| values.get(key).map(|setting| setting.value.as_str()).unwrap_or_default();
         let mut missing = |key: &str, help: &str| {
-            let text = format!("host `{host}`: service `{}` needs `{key}`", package.id);
+            let text = format!("host `{host}`: service `{instance}` needs `{key}`");
             let what = if help.is_empty() { String::new() } else { format!(" ({help})") };
             let hint = format!(
-                "set it under `settings: {{{}: {{{key}: …}}}}` in host_vars/{host}.yml{what}, or with `provision secrets set {}/{key} --host {host}` if it is secret",
-                package.id, package.id
+                "set it under `settings: {{{instance}: {{{key}: …}}}}` in host_vars/{host}.yml{what}, or with `provision secrets set {instance}/{key} --host {host}` if it is secret"
             );
             errors.push(Error::new(text).hint(hint));
         };
@@ -236,7 +249,7 @@ impl Sources<'_> {
             }
             if let Err(problem) = validate::check(&kind, text) {
                 let place = values.get(&variable.key).and_then(|setting| setting.origin.place.as_ref());
-                let text = format!("host `{host}`: service `{}`: `{}`: {problem}", package.id, variable.key);
+                let text = format!("host `{host}`: service `{instance}`: `{}`: {problem}", variable.key);
                 errors.push(match place {
                     // the line of an encrypted value says nothing, and that of a secret one too much
                     Some(place) if values.get(&variable.key).is_some_and(|setting| setting.secret) => {
@@ -249,6 +262,13 @@ impl Sources<'_> {
         }
         errors
     }
+}
+
+/// Under which names of `settings:` an instance looks, low → high: what is said of the package holds for all of it.
+fn scopes(package: &Package, instance: &Instance) -> Vec<String> {
+    let names = || package.manifest.aliases.iter().chain([&package.id]);
+    let own = instance.suffix.iter().flat_map(|suffix| names().map(move |name| format!("{name}@{suffix}")));
+    std::iter::once("all".to_owned()).chain(names().cloned()).chain(own).collect()
 }
 
 /// Where a host's secrets of a service are.

@@ -96,6 +96,37 @@ const CASES: &[Case] = &[
         says: &["inventory/host_vars/ana.yml:2: the version of `shop` must be text", "hint: put it in quotes"],
     },
     Case {
+        what: "a proxy too old for the engine that new hosts have",
+        make: |project| host_vars(project, "versions:\n  infrastructure: v3.5.3\n"),
+        command: &["--host", "ana", "--services", "infrastructure", "--yes"],
+        says: &[
+            "registry/infrastructure/stack.yml.j2: host `ana`: service `traefik`: the image `traefik:v3.5.3`: it does not \
+             speak with Docker 29",
+            "hint: pin v3.6.2 or later",
+        ],
+    },
+    Case {
+        what: "a database whose data would be lost with its container",
+        make: |project| host_vars(project, "versions:\n  postgres: pg18\n"),
+        command: &["--host", "ana", "--services", "postgres", "--yes"],
+        says: &["the image `pgvector/pgvector:pg18`: from 18 on its data is elsewhere", "hint: stay with 17"],
+    },
+    Case {
+        what: "a health check by a program that the image lacks",
+        make: |project| {
+            stack(
+                project,
+                "services:\n  web:\n    image: chatwoot/chatwoot:v4.17.1\n    healthcheck: {test: [CMD, curl, -f, http://127.0.0.1:3000/api]}\n",
+            );
+        },
+        command: ROLLOUT,
+        says: &[
+            "registry/shop/stack.yml.j2: host `ana`: service `web`: ",
+            "there is no curl in it",
+            "hint: use `wget -qO-`",
+        ],
+    },
+    Case {
         what: "an unknown variable in a stack",
         make: |project| stack(project, "services:\n  web:\n    image: x:{{ SHOP_VERSON }}\n"),
         command: ROLLOUT,

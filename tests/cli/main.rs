@@ -5,6 +5,8 @@
 mod bad_input;
 mod explain;
 mod help;
+mod instances;
+mod lifecycle;
 mod lint;
 mod modes;
 mod project;

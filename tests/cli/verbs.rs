@@ -79,7 +79,7 @@ fn runs_are_remembered() {
     assert!(!events.contains("hunter2"));
     let id = line.split_whitespace().next().unwrap();
     assert_eq!(project.says(&["historial", id]), last);
-    let ended = project.run(&["history", &format!("{}0", &id[..id.len() - 1])]);
+    let ended = project.run(&["history", &format!("{id}0")]);
     assert!(ended.stderr.contains("there is no run"), "{}", ended.stderr);
 }
 

@@ -83,10 +83,17 @@ fn a_project_comes_up_in_order_and_stays_as_it_is() {
 fn what_cannot_come_up_fails_soon_and_says_why() {
     let Some(engine) = engine() else { return };
     let health = "healthcheck: {test: [CMD, 'false'], interval: 1s, retries: 2, timeout: 1s}";
+    // a program that the image lacks, in both spellings; no other check will find it
+    let lacking = [
+        "command: sleep 100\n    stop_grace_period: 0s\n    healthcheck: {test: [CMD, curl, -f, http://127.0.0.1], interval: 1s, retries: 99}",
+        "command: sleep 100\n    stop_grace_period: 0s\n    healthcheck: {test: 'curl -f http://127.0.0.1 || exit 1', interval: 1s, retries: 99}",
+    ];
     let table = [
         ("command: sh -c 'echo out of luck >&2; exit 3'\n    restart: always", "restarts in a loop", "out of luck"),
         ("command: sh -c 'echo no such site; exit 4'\n    restart: 'no'", "exited with code 4", "no such site"),
         (&format!("command: sleep 100\n    stop_grace_period: 0s\n    {health}"), "checks failed in a row", ""),
+        (lacking[0], "a health check that its image cannot run", ""),
+        (lacking[1], "a health check that its image cannot run", ""),
     ];
     for (service, why, line) in table {
         let text = format!(

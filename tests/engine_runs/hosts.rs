@@ -243,6 +243,42 @@ async fn after_ctrl_c_a_busy_host_is_left_to_its_work_and_to_its_lock() {
     assert!(!bench.exists("never"));
 }
 
+/// The program as it is started by hand, on this machine as a host.
+fn start(bench: &Bench, play: &str) -> std::process::Child {
+    let play = bench.file("by-hand.yml", play);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_provision"));
+    command.arg("run").arg(play).arg("-i").arg(bench.dir.path().join("hosts.yml"));
+    command.arg("--runs-dir").arg(bench.dir.path().join("runs")).env("NO_COLOR", "1").env("CI", "true");
+    command.current_dir(bench.dir.path()).stdin(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn what_an_interrupted_program_left_running_is_waited_for() {
+    let bench = Bench::new(&["a"]);
+    let play = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: long, shell: \"touch {{ out }}/begun; sleep 5; echo end >> {{ out }}/done\", args: {creates: \"{{ out }}/done\"}}\n    - {name: next, copy: {content: x, dest: \"{{ out }}/f\"}}\n";
+    let first = start(&bench, play);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !bench.exists("begun") {
+        assert!(Instant::now() < deadline, "the first run does not begin");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // the second Ctrl-C does not wait
+    let pid = rustix::process::Pid::from_raw(first.id().cast_signed()).unwrap();
+    for _ in 0..2 {
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert_eq!(first.wait_with_output().unwrap().status.code(), Some(130));
+    assert!(!bench.exists("done"));
+    let second = start(&bench, play).wait_with_output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&second.stdout), String::from_utf8_lossy(&second.stderr));
+    assert_eq!(second.status.code(), Some(0), "{out}\n{err}");
+    assert_eq!(bench.read("done"), "end\n", "it was done twice, or not at all");
+    assert!(bench.exists("f"));
+    assert!(err.contains("waiting for its end") || out.contains("waiting for its end"), "{out}\n{err}");
+}
+
 /// A shell for which `flock` is not there, though everything else is.
 fn shell_without_flock(bench: &Bench) -> Value {
     let bin = bench.dir.path().join("bin");

@@ -30,6 +30,9 @@ uvicorn  python            provision-lab-uvicorn:trixie
 n8n-real node              provision-lab-n8n-real:2.40.7
 typebot  python            baptistearno/typebot-builder:3.18.0
 typebot-viewer typebot     baptistearno/typebot-viewer:3.18.0
+vnm-backend  python        vnm/backend:1.0
+vnm-frontend python        vnm/frontend:1.0
+vnm-pgadmin  python        dpage/pgadmin4:9.9
 docker   $base             provision-lab-docker:trixie
 "
 # What the hosts of a rollout pull.

@@ -54,11 +54,11 @@ async fn a_connection_comes_works_and_goes() {
     let connection = connections.open(&target, &CancellationToken::new()).await.expect("connects");
     assert_eq!(connection.round_trips(), 0);
     assert_eq!(connection.hello(None).await.expect("hello").user, user());
-    assert_eq!(connection.round_trips(), 2);
+    assert_eq!(connection.round_trips(), 3);
     let answers = connection.ask(None, &[sh("echo $SSH_CONNECTION"), sh("exit 127")]).await.expect("answers");
     assert!(said(&answers[0]).contains("127.0.3.7"));
     assert!(matches!(&answers[1], Answer::Output(output) if output.rc == 127));
-    assert_eq!(connection.round_trips(), 3);
+    assert_eq!(connection.round_trips(), 4);
     let mark = format!("Port={}", sshd.port);
     assert!(processes(&mark) > 0);
     connection.close().await;
@@ -83,9 +83,15 @@ async fn the_counter_counts_what_a_long_way_costs() {
     let to = Destination { path, ..Destination::default() };
     let write = Operation::Write(Write { to, content: b"x".to_vec() });
     connection.act(None, &[write.clone(), write, Operation::run(Script::new().raw("true"))]).await.expect("acts");
-    assert_eq!(connection.round_trips(), 4);
+    // a large file: a channel of its own, its end, and its being put in place
+    let path = sshd.dir.path().join("large").to_string_lossy().into_owned();
+    let to = Destination { path, ..Destination::default() };
+    let large = Operation::Write(Write { to, content: vec![b'x'; 100_000] });
+    connection.act(None, &[large]).await.expect("uploads");
+    assert_eq!(connection.round_trips(), 9);
     let trips = started.elapsed().as_secs_f64() / round_trip.as_secs_f64();
-    assert!((4.0..6.0).contains(&trips), "{trips}");
+    // nothing is waited for that is not counted
+    assert!((9.0..10.5).contains(&trips), "{trips}");
     connection.close().await;
 }
 
@@ -550,8 +556,10 @@ async fn any_login_shell_will_do() {
     }
 }
 
-/// `/etc/doas.conf` for one test. None, with the reason printed, where there is no doas or it is somebody's already.
-struct Doas;
+/// `/etc/doas.conf` with further rules, for one test. None, with the reason printed, where there is no doas.
+struct Doas {
+    before: Option<Vec<u8>>,
+}
 
 impl Doas {
     const CONFIG: &str = "/etc/doas.conf";
@@ -561,19 +569,22 @@ impl Doas {
             skip("there is no doas");
             return None;
         }
-        if !is_root() || fs::exists(Self::CONFIG).unwrap_or(true) {
-            skip("doas is set up already, or not by us");
-            return None;
+        let before = fs::read(Self::CONFIG).ok();
+        let text = [before.as_deref().unwrap_or_default(), b"\n", rules.as_bytes()].concat();
+        fs::write(Self::CONFIG, text).expect("configuration");
+        if before.is_none() {
+            fs::set_permissions(Self::CONFIG, fs::Permissions::from_mode(0o400)).expect("mode");
         }
-        fs::write(Self::CONFIG, rules).expect("configuration");
-        fs::set_permissions(Self::CONFIG, fs::Permissions::from_mode(0o400)).expect("mode");
-        Some(Doas)
+        Some(Doas { before })
     }
 }
 
 impl Drop for Doas {
     fn drop(&mut self) {
-        let _ = fs::remove_file(Self::CONFIG);
+        let _ = match &self.before {
+            Some(before) => fs::write(Self::CONFIG, before),
+            None => fs::remove_file(Self::CONFIG),
+        };
     }
 }
 

@@ -37,6 +37,35 @@ fn postgres(stage: &mut Stage, alias: &str, image: &str) -> String {
     name
 }
 
+/// Starts the proxy, which is then reached as `proxy`.
+fn proxy(stage: &mut Stage) -> &'static str {
+    let socket = ["-v", "/var/run/docker.sock:/var/run/docker.sock:ro"];
+    let flags = [
+        "traefik:v3.7.9",
+        "--providers.docker=true",
+        "--providers.docker.exposedbydefault=false",
+        "--entrypoints.web.address=:80",
+        "--ping=true",
+    ];
+    let name = stage.run("proxy", &[], &socket, &flags);
+    eventually("the proxy is up", 20, || {
+        try_docker(&["exec", &name, "traefik", "healthcheck", "--ping"]).status.success()
+    });
+    "proxy"
+}
+
+/// The labels of a container that the proxy routes by this rule.
+fn routed(stage: &Stage, rule: &str, port: u16) -> [String; 5] {
+    let network = &stage.network;
+    [
+        "traefik.enable=true".to_owned(),
+        format!("traefik.docker.network={network}"),
+        format!("traefik.http.routers.r-{network}.rule={rule}"),
+        format!("traefik.http.routers.r-{network}.entrypoints=web"),
+        format!("traefik.http.services.s-{network}.loadbalancer.server.port={port}"),
+    ]
+}
+
 #[test]
 fn chatwoot_gets_its_administrator_before_any_visitor() {
     let Some(mut stage) = Stage::open(&CHATWOOT) else { return };
@@ -46,26 +75,9 @@ fn chatwoot_gets_its_administrator_before_any_visitor() {
     let image = "chatwoot/chatwoot:v4.17.1";
     let prepare = stage.run("prepare", &env, &[], &[image, "bundle", "exec", "rails", "db:chatwoot_prepare"]);
     assert_eq!(docker(&["wait", &prepare]), "0", "{}", text(&try_docker(&["logs", &prepare])));
-    let socket = ["-v", "/var/run/docker.sock:/var/run/docker.sock:ro"];
-    let flags = [
-        "traefik:v3.7.9",
-        "--providers.docker=true",
-        "--providers.docker.exposedbydefault=false",
-        "--entrypoints.web.address=:80",
-        "--ping=true",
-    ];
-    let proxy = stage.run("proxy", &[], &socket, &flags);
-    eventually("the proxy is up", 20, || {
-        try_docker(&["exec", &proxy, "traefik", "healthcheck", "--ping"]).status.success()
-    });
+    proxy(&mut stage);
     let host = format!("{}.example", stage.network);
-    let labels = [
-        "traefik.enable=true".to_owned(),
-        format!("traefik.docker.network={}", stage.network),
-        format!("traefik.http.routers.r-{}.rule=Host(`{host}`) && !PathRegexp(`(?i)^/installation`)", stage.network),
-        format!("traefik.http.routers.r-{}.entrypoints=web", stage.network),
-        format!("traefik.http.services.s-{}.loadbalancer.server.port=3000", stage.network),
-    ];
+    let labels = routed(&stage, &format!("Host(`{host}`) && !PathRegexp(`(?i)^/installation`)"), 3000);
     let mut options: Vec<&str> = labels.iter().flat_map(|label| ["-l", label]).collect();
     options.extend(["--health-cmd", "wget -qO- http://127.0.0.1:3000/api | grep -q '\"data_services\":\"ok\"'"]);
     options.extend(["--health-interval", "2s", "--health-start-period", "30s"]);
@@ -126,8 +138,9 @@ fn chatwoot_refuses_a_database_without_vectors() {
 
 #[test]
 fn n8n_is_ready_late_owned_early_and_keeps_its_key() {
-    let Some(mut stage) = Stage::open(&["postgres:17", "n8nio/n8n:2.40.7"]) else { return };
+    let Some(mut stage) = Stage::open(&["postgres:17", "n8nio/n8n:2.40.7", "traefik:v3.7.9"]) else { return };
     postgres(&mut stage, "flow-postgres", "postgres:17");
+    let proxy = proxy(&mut stage);
     let home = stage.volume("home");
     let mount = format!("{home}:/home/node/.n8n");
     let env = |key: &'static str| {
@@ -140,7 +153,20 @@ fn n8n_is_ready_late_owned_early_and_keeps_its_key() {
             ("N8N_ENCRYPTION_KEY", key),
         ]
     };
-    let n8n = stage.run("n8n", &env(HEX), &["-v", &mount], &["n8nio/n8n:2.40.7"]);
+    let catalogue = Catalogue::load(Path::new(env!("CARGO_MANIFEST_DIR")), &[]).unwrap();
+    let stack = render::sample(&catalogue, catalogue.get("flow").unwrap(), "compose").unwrap();
+    let host = format!("{}.example", stage.network);
+    let rules: Vec<&str> = stack["services"]["n8n"]["labels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|label| label.as_str()?.split_once(".rule="))
+        .map(|(_, rule)| rule)
+        .collect();
+    let labels = routed(&stage, &rules[0].replace("flow.sample.example", &host), 5678);
+    let mut options: Vec<&str> = labels.iter().flat_map(|label| ["-l", label]).collect();
+    options.extend(["-v", &mount]);
+    let n8n = stage.run("n8n", &env(HEX), &options, &["n8nio/n8n:2.40.7"]);
     let get = |path: &str| try_docker(&["exec", &n8n, "wget", "-qO-", &format!("http://127.0.0.1:5678{path}")]);
     eventually("it listens", 20, || get("/healthz").status.success());
     assert!(!get("/healthz/readiness").status.success(), "trap 5: /healthz is 200 while it still migrates");
@@ -154,6 +180,15 @@ fn n8n_is_ready_late_owned_early_and_keeps_its_key() {
     ]);
     let check = || job(&n8n, None, "flow", "jobs/owner-check.sh", &settings);
     assert_ne!(check().rc, 0);
+    // trap 9: whoever comes first would own it; from outside nobody comes there, however it is spelt
+    let header = format!("Host: {host}");
+    let through_proxy = |path: &str| {
+        text(&try_docker(&["exec", &n8n, "wget", "-SqO-", "--header", &header, &format!("http://{proxy}{path}")]))
+    };
+    eventually("the proxy routes it", 20, || through_proxy("/rest/settings").contains("\"showSetupOnFirstLoad\":true"));
+    for path in ["/rest/owner/setup", "/REST/Owner/setup", "//rest/owner/setup", "/rest/owner/setup/"] {
+        assert!(through_proxy(path).contains(" 404 "), "{path} must not be routed: {}", through_proxy(path));
+    }
     let ran = job(&n8n, None, "flow", "jobs/owner.sh", &settings);
     assert_eq!((ran.rc, check().rc), (0, 0), "{}", ran.text);
     let login = format!(
@@ -210,6 +245,31 @@ fn databases_take_any_password_and_keep_the_first() {
         let name = stage.run(alias, &[], &[], &[image]);
         assert_eq!(docker(&["wait", &name]), "1", "{image}");
     }
+}
+
+/// Trap 12: one owner for every `data` folder, as a well-meant `chown -R 1000:1000` makes it, stops a database.
+#[test]
+fn data_belongs_to_the_user_of_its_own_image() {
+    let Some(mut stage) = Stage::open(&["redis:8.0"]) else { return };
+    let mount = format!("{}:/data", stage.volume("data"));
+    let owned_by = |owner: &str| {
+        // an empty volume gets the owner of the image's folder whenever it is mounted
+        let command = format!("touch /data/filled && chown -R {owner} /data && chmod 0700 /data");
+        docker(&["run", "--rm", "-u", "0", "-v", &mount, "--entrypoint", "sh", "redis:8.0", "-c", &command]);
+    };
+    let options = ["-v", &mount, "-u", "999:999"];
+    let command = ["redis:8.0", "redis-server", "--appendonly", "yes", "--dir", "/data"];
+    owned_by("1000:1000");
+    let broken = stage.run("broken", &[], &options, &command);
+    let state = ["inspect", "--format", "{{.State.Running}} {{.State.ExitCode}}", &broken];
+    eventually("it gives up", 20, || docker(&state) == "false 1");
+    assert!(text(&try_docker(&["logs", &broken])).contains("Permission denied"));
+
+    let catalogue = Catalogue::load(Path::new(env!("CARGO_MANIFEST_DIR")), &[]).unwrap();
+    let directory = &catalogue.get("redis").unwrap().manifest.directories[0];
+    owned_by(&format!("{}:{}", directory.owner.as_deref().unwrap(), directory.group.as_deref().unwrap()));
+    let redis = stage.run("redis", &[], &options, &command);
+    eventually("it answers", 20, || text(&try_docker(&["exec", &redis, "redis-cli", "ping"])) == "PONG\n");
 }
 
 #[test]

@@ -104,13 +104,7 @@ fn configurator() -> String {
 #[test]
 fn a_site_is_made_once_and_its_passwords_never_show() {
     let Some(bench) = Bench::open() else { return };
-    let stop = AtomicBool::new(false);
-    let seen = std::thread::scope(|scope| {
-        let watch = scope.spawn(|| watch_process_lists(&bench.root, &stop));
-        bench.converge();
-        stop.store(true, Ordering::Relaxed);
-        watch.join().unwrap()
-    });
+    let seen = watched(&[&bench.root, ADMIN], || drop(bench.converge()));
     assert!(seen.samples > 20, "only {} samples", seen.samples);
     assert_eq!(seen.leaks, Vec::<String>::new());
 
@@ -139,7 +133,14 @@ fn a_site_is_made_once_and_its_passwords_never_show() {
     assert_eq!(bench.job("jobs/migrate-check.sh").rc, 0);
     bench.sh(&format!("sed -i 's/^version .*/version v16.0.0/' sites/.provision-{SITE}"));
     assert_ne!(bench.job("jobs/migrate-check.sh").rc, 0);
-    let migrated = bench.job("jobs/migrate.sh");
+    // trap 13: the bench's own backup shows the site's password to everybody; the job on the way to an update does not
+    let password = bench.sh(&format!("jq -r .db_password sites/{SITE}/site_config.json"));
+    let seen = watched(&[&password], || drop(bench.sh(&format!("bench --site {SITE} backup"))));
+    assert!(!seen.leaks.is_empty(), "the trap is gone, or these eyes are shut");
+    let mut migrated = None;
+    let seen = watched(&[&password, &bench.root, ADMIN], || migrated = Some(bench.job("jobs/migrate.sh")));
+    assert_eq!(seen.leaks, Vec::<String>::new());
+    let migrated = migrated.unwrap();
     assert_eq!((migrated.rc, bench.job("jobs/migrate-check.sh").rc), (0, 0), "{}", migrated.text);
     assert_eq!(bench.ping(), "200", "out of maintenance again");
 }
@@ -222,15 +223,25 @@ struct Seen {
     leaks: Vec<String>,
 }
 
-/// Looks at every process of this machine, those inside of containers too, until told to stop.
-fn watch_process_lists(root: &str, stop: &AtomicBool) -> Seen {
+/// Looks at every process of this machine, those inside of containers too, for as long as the work takes.
+fn watched(secrets: &[&str], work: impl FnOnce()) -> Seen {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| watch_process_lists(secrets, &stop));
+        work();
+        stop.store(true, Ordering::Relaxed);
+        watch.join().unwrap()
+    })
+}
+
+fn watch_process_lists(secrets: &[&str], stop: &AtomicBool) -> Seen {
     let mut seen = Seen { samples: 0, leaks: Vec::new() };
     while !stop.load(Ordering::Relaxed) {
         seen.samples += 1;
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Ok(cmdline) = std::fs::read(entry.path().join("cmdline")) else { continue };
             let cmdline = String::from_utf8_lossy(&cmdline).replace('\0', " ");
-            if cmdline.contains(root) || cmdline.contains(ADMIN) {
+            if secrets.iter().any(|secret| cmdline.contains(secret)) {
                 seen.leaks.push(cmdline);
             }
         }

@@ -1,0 +1,15 @@
+//! The documents that `provision` replaces, walked from top to bottom on real hosts, each in its own order.
+//!
+//! Databases, Redis and restic are the real programs; applications are stand-ins with the real interface (tests/images).
+
+mod s0;
+#[path = "../common/stage.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod stage;
+
+static SCENE: stage::Scene = stage::Scene {
+    prefix: "pv-seeds",
+    hosts: &["s0"],
+    inventory: "tests/seeds/inventory",
+    images: &["pgvector/pgvector:pg17", "redis:8.0", "chatwoot/chatwoot:v4.17.1"],
+};

@@ -1,0 +1,23 @@
+//! What packages declare, on one real host: several instances of a package side by side.
+
+mod instances;
+#[path = "../common/stage.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod stage;
+
+use std::sync::{MutexGuard, OnceLock};
+
+use stage::Stage;
+
+static SCENE: stage::Scene =
+    stage::Scene { prefix: "pv-shelf-test", hosts: &["s"], inventory: "tests/shelf/inventory", images: &["redis:8.0"] };
+
+/// The host with everything that it declares on it.
+fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
+    static DEPLOYED: OnceLock<()> = OnceLock::new();
+    let (turn, stage) = stage::enter(&SCENE, test)?;
+    DEPLOYED.get_or_init(|| {
+        stage.must(&stage.runs("deploy"), &["--host", "s", "--yes"], 0);
+    });
+    Some((turn, stage))
+}
