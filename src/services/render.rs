@@ -264,7 +264,12 @@ pub fn render(
         _ => "com.docker.compose.project",
     };
     let url = urls.first().and_then(|url| url["url"].as_str()).map(origin_of);
-    let service = json!({
+    // for the verbs that look
+    let looks = json!({
+        "checks": checks, "doctor": doctor, "secrets": secrets,
+        "wires": wires::wires(&containers, &env), "upstreams": wires::upstreams(&containers, &env),
+    });
+    let mut service = json!({
         "id": name, "package": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
@@ -273,12 +278,13 @@ pub fn render(
         "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,
-        "checks": checks, "doctor": doctor, "secrets": secrets,
-        "wires": wires::wires(&containers, &env), "upstreams": wires::upstreams(&containers, &env),
         "dependency_checks": dependency_checks(catalogue, package, instance, &requires),
         "record": {"service": name, "version": version, "digest": digest, "project": project, "root": root,
                    "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash()},
     });
+    if let (Value::Object(service), Value::Object(looks)) = (&mut service, looks) {
+        service.extend(looks);
+    }
     let vars = Map::from_iter([("service".to_owned(), service)]);
     Ok(Rendered { id: name, version: version.to_owned(), vars, digest, url, requires })
 }
