@@ -257,6 +257,7 @@ async fn look(fleet: &Fleet, hosts: Vec<String>, rollout: Rollout, playbook: &st
         command: Vec::new(),
         become_password: None,
         window: 0,
+        grace: crate::engine::GRACE,
     };
     let mut said = IndexMap::new();
     let hear = |event: Event| {

@@ -10,9 +10,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::catalogue::Package;
-use super::instance::Instance;
 use super::manifest::{Backup, BackupKind};
-use super::render::HostPlace;
+use super::render::Placed;
 use super::settings::{Sources, env_path, recipients};
 use crate::error::{Error, Result};
 use crate::inventory::Inventory;
@@ -185,11 +184,8 @@ impl Choices {
 
 /// The variable `backup` of a service: what there is, and the text that does it.
 pub(super) fn render(
-    package: &Package,
-    instance: &Instance,
-    host: &HostPlace,
+    Placed { package, instance, host, version }: Placed<'_>,
     root: &str,
-    version: &str,
     env: &Object,
     databases: &[Value],
     choices: &Choices,

@@ -20,9 +20,10 @@ use crate::vars::{NoWorld, Scope, validate};
 
 mod backup;
 mod stack;
+pub mod text;
 mod twice;
 
-pub(super) use stack::is_long_running;
+pub(super) use stack::{is_long_running, references};
 
 /// Findings about one package; an empty list is praise.
 pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
@@ -30,6 +31,7 @@ pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
     manifest(catalogue, package, &mut findings);
     backup::findings(package, &mut findings);
     templates(package, &mut findings);
+    text::findings(package, &mut findings);
     findings.extend(stacks(catalogue, package));
     let mut seen = BTreeSet::new();
     findings.retain(|finding| seen.insert(finding.to_string()));

@@ -145,17 +145,24 @@ fn root(package: &Package, instance: &Instance, host: &HostPlace) -> String {
     format!("{}/{below}{suffix}", host.deploy_root.trim_end_matches('/'))
 }
 
+/// An instance of a package, in the version that a host gets.
+#[derive(Clone, Copy)]
+pub struct Placed<'a> {
+    pub package: &'a Package,
+    pub instance: &'a Instance,
+    pub host: &'a HostPlace,
+    pub version: &'a str,
+}
+
 /// Renders everything of one service.
 pub fn render(
     catalogue: &Catalogue,
-    package: &Package,
-    instance: &Instance,
-    host: &HostPlace,
-    version: &str,
+    placed: Placed<'_>,
     settings: &Settings,
     requires: Vec<String>,
     choices: &Choices,
 ) -> Result<Rendered> {
+    let Placed { package, instance, host, version } = placed;
     let manifest = &package.manifest;
     let scope = &settings.scope;
     let root = root(package, instance, host);
@@ -258,7 +265,7 @@ pub fn render(
         .map(|d| json!({"path": format!("{root}/{}", d.path), "owner": d.owner, "group": d.group, "mode": d.mode}))
         .collect();
     let digest = digest(&stack, &env, &files);
-    let backup = backup::render(package, instance, host, &root, version, &env, &databases, choices)?;
+    let backup = backup::render(placed, &root, &env, &databases, choices)?;
     let label = match host.runtime.as_str() {
         "swarm" => "com.docker.stack.namespace",
         _ => "com.docker.compose.project",

@@ -183,8 +183,8 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
                 .value(&Value::Object(package.manifest.exports.clone()))
                 .map_err(|fault| fault.at(&package.place()))?;
             if chosen {
-                let rendered =
-                    render::render(catalogue, package, &instance, &place, &version, &resolved, requires, &backups)?;
+                let placed = render::Placed { package, instance: &instance, host: &place, version: &version };
+                let rendered = render::render(catalogue, placed, &resolved, requires, &backups)?;
                 services.push(rendered);
             }
             Ok((resolved, exported))
