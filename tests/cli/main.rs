@@ -2,8 +2,10 @@
 //! folder and a home of its own; no host is reached, and where that matters it is proved. One program, so that it is
 //! linked once.
 
+mod author;
 mod bad_input;
 mod explain;
+mod guard;
 mod help;
 mod instances;
 mod lifecycle;
