@@ -22,8 +22,8 @@ mod down;
 mod edit;
 mod execute;
 mod explain;
-mod groups;
 mod findings;
+mod groups;
 mod guard;
 mod history;
 mod inventory;
@@ -193,8 +193,7 @@ struct Completions {
 
 /// All flags and verbs. What a verb with sub-verbs takes may also stand behind the sub-verb.
 pub fn command() -> Command {
-    let command = ["inventory", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
-    ["backup", "inventory", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
+    let command = ["backup", "inventory", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
         command.mut_subcommand(verb, |verb| verb.mut_args(|arg| arg.global(true)))
     });
     groups::grouped(command)
