@@ -78,7 +78,7 @@ pub enum From {
 /// What is looked at.
 #[derive(Clone, Debug)]
 pub enum Look {
-    Http(Http),
+    Http(Box<Http>),
     Tcp(Tcp),
     Exec(Exec),
     PgIsReady(PgIsReady),
@@ -167,7 +167,7 @@ impl TryFrom<Written> for Check {
 
     fn try_from(written: Written) -> Result<Check, String> {
         let kinds = [
-            written.http.map(Look::Http),
+            written.http.map(|http| Look::Http(Box::new(http))),
             written.tcp.map(Look::Tcp),
             written.exec.map(Look::Exec),
             written.pg_isready.map(Look::PgIsReady),
