@@ -23,6 +23,8 @@ fn every_shipped_playbook_is_read() {
         "playbooks/restore.yml",
         "playbooks/rehearse.yml",
         "playbooks/regen.yml",
+        "playbooks/scale.yml",
+        "playbooks/prune.yml",
     ] {
         let plays = playbook::load(Path::new(name)).unwrap_or_else(|error| panic!("{name}:\n{error}"));
         assert!(!plays.is_empty(), "{name}");

@@ -13,6 +13,8 @@ mod backup;
 mod common;
 mod configure;
 mod consent;
+mod console;
+mod containers;
 mod credentials;
 mod down;
 mod edit;
@@ -22,9 +24,13 @@ mod guard;
 mod history;
 mod inventory;
 mod lab;
+mod log_line;
+mod logs;
 mod look;
 mod menu;
 mod metrics;
+mod prune;
+mod ps;
 mod regen;
 mod registry;
 mod report;
@@ -33,6 +39,7 @@ mod restore;
 mod rollback;
 mod rollout;
 mod run;
+mod scale;
 mod screen;
 mod secrets;
 mod slice;
@@ -99,6 +106,27 @@ enum Verb {
     /// Restart the containers of services
     #[command(visible_alias = "reiniciar")]
     Restart(restart::Flags),
+    /// So many containers of a service, until the next deployment
+    #[command(visible_alias = "escalar")]
+    Scale(scale::Flags),
+    /// Remove images that nobody needs any more
+    #[command(visible_alias = "podar")]
+    Prune(prune::Flags),
+    /// The containers of services
+    Ps(ps::Ps),
+    /// What the containers of services use
+    Top(ps::Top),
+    /// Logs of many hosts at once, filtered, as they come
+    #[command(visible_alias = "registros")]
+    Logs(logs::Flags),
+    /// Run a command in a container
+    #[command(visible_alias = "ejecutar")]
+    Exec(console::Exec),
+    /// A terminal on a server or in a container
+    Shell(console::Shell),
+    /// A port of a server or container as a port of this machine
+    #[command(visible_alias = "tunel")]
+    Tunnel(console::Tunnel),
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
@@ -206,6 +234,14 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Down(flags)) => block_on(down::main(flags)),
         Some(Verb::Regen(flags)) => block_on(regen::regen(flags)),
         Some(Verb::Clean(flags)) => block_on(regen::clean(flags)),
+        Some(Verb::Scale(flags)) => block_on(scale::main(flags)),
+        Some(Verb::Prune(flags)) => block_on(prune::main(flags)),
+        Some(Verb::Ps(flags)) => block_on(ps::ps(flags)),
+        Some(Verb::Top(flags)) => block_on(ps::top(flags)),
+        Some(Verb::Logs(flags)) => block_on(logs::main(flags)),
+        Some(Verb::Exec(flags)) => block_on(console::exec(flags)),
+        Some(Verb::Shell(flags)) => block_on(console::shell(flags)),
+        Some(Verb::Tunnel(flags)) => block_on(console::tunnel(flags)),
         Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
         Some(Verb::Verify(flags)) => block_on(verify::main(flags)),

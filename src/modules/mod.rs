@@ -46,7 +46,7 @@ mod link;
 mod net;
 mod observed;
 mod package;
-mod pattern;
+pub mod pattern;
 mod place;
 mod port_holders;
 mod repository;
