@@ -141,7 +141,7 @@ fn a_compose_file_becomes_a_package() {
     }
     let swarm = project.says(&[&["registry", "render", "store", "-e", "runtime=swarm"], &set[..]].concat());
     assert!(!swarm.contains("condition: service_healthy") && swarm.contains("mode: replicated-job"), "{swarm}");
-    let explained = project.says(&["explain", "store/APP_NAME", "--host", "ana"]);
+    let explained = project.says(&[&["explain", "store/APP_NAME"], &set[..]].concat());
     assert!(explained.contains("Tienda {{ central }}"), "{explained}");
 }
 
