@@ -16,10 +16,13 @@ mod consent;
 mod console;
 mod containers;
 mod credentials;
+mod diagnose;
+mod doctor;
 mod down;
 mod edit;
 mod execute;
 mod explain;
+mod findings;
 mod guard;
 mod history;
 mod inventory;
@@ -47,6 +50,7 @@ mod status;
 mod up;
 mod update;
 mod verify;
+mod watch;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -130,6 +134,14 @@ enum Verb {
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
+    /// Containers, whether they can be reached, and checks: a table, a report, a bundle for whoever helps
+    #[command(visible_alias = "diagnosticar")]
+    Diagnose(diagnose::Flags),
+    /// Known trouble: what was seen, and what to do about it
+    Doctor(doctor::Flags),
+    /// Look again and again, and tell when a threshold is broken
+    #[command(visible_alias = "vigilar")]
+    Watch(watch::Flags),
     /// Make the checks that the services bring
     #[command(visible_alias = "verificar")]
     Verify(verify::Flags),
@@ -244,6 +256,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Tunnel(flags)) => block_on(console::tunnel(flags)),
         Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
+        Some(Verb::Diagnose(flags)) => block_on(diagnose::main(flags)),
+        Some(Verb::Doctor(flags)) => block_on(doctor::main(flags)),
+        Some(Verb::Watch(flags)) => block_on(watch::main(flags)),
         Some(Verb::Verify(flags)) => block_on(verify::main(flags)),
         Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
         Some(Verb::Restore(flags)) => block_on(restore::main(flags)),

@@ -118,8 +118,9 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     }
     let files = manifest.files.iter().map(|file| &file.src);
     let jobs = manifest.jobs.iter().flat_map(|job| [&job.check, &job.run]);
+    let rules = manifest.doctor.iter().flat_map(|rule| std::iter::once(&rule.check).chain(&rule.fix));
     let dockerfiles = manifest.builds.iter().filter_map(|build| build.default_dockerfile.as_ref());
-    for file in files.chain(jobs).chain(dockerfiles) {
+    for file in files.chain(jobs).chain(rules).chain(dockerfiles) {
         if !shipped::exists(&package.dir.join(file)) {
             say(format!("`{file}` is not in the package"), "add the file or take it out of the manifest");
         }
@@ -182,6 +183,9 @@ fn checks(package: &Package, mode: Mode, stack: &Value, scope: &Scope, findings:
         Ok(rendered) => rendered,
         Err(error) => return findings.push(error),
     };
+    if let Err(error) = super::checks::rules(package, scope, &env) {
+        findings.push(error);
+    }
     let services: Vec<&String> =
         stack.get("services").and_then(Value::as_object).into_iter().flat_map(|s| s.keys()).collect();
     for (check, service) in super::checks::named_services(&rendered, mode) {
