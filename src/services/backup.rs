@@ -10,9 +10,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::catalogue::Package;
-use super::instance::Instance;
 use super::manifest::{Backup, BackupKind};
-use super::render::HostPlace;
+use super::render::{HostPlace, Piece};
 use super::settings::{Sources, env_path, recipients};
 use crate::error::{Error, Result};
 use crate::inventory::Inventory;
@@ -185,15 +184,14 @@ impl Choices {
 
 /// The variable `backup` of a service: what there is, and the text that does it.
 pub(super) fn render(
-    package: &Package,
-    instance: &Instance,
+    piece: Piece<'_>,
     host: &HostPlace,
     root: &str,
-    version: &str,
     env: &Object,
     databases: &[Value],
     choices: &Choices,
 ) -> Result<Value> {
+    let Piece { package, instance, version } = piece;
     let items = &package.manifest.backup;
     let names: Vec<String> = items.iter().map(Backup::name).collect();
     if items.is_empty() {

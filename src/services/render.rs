@@ -42,6 +42,14 @@ pub struct HostPlace {
     pub mode: Mode,
 }
 
+/// What is rendered: a package, as which instance, in which version.
+#[derive(Clone, Copy)]
+pub struct Piece<'a> {
+    pub package: &'a Package,
+    pub instance: &'a Instance,
+    pub version: &'a str,
+}
+
 /// Variables that every template of a package may use besides its settings.
 pub fn deploy_vars(package: &Package, instance: &Instance, host: &HostPlace, version: &str) -> Object {
     let root = root(package, instance, host);
@@ -148,14 +156,13 @@ fn root(package: &Package, instance: &Instance, host: &HostPlace) -> String {
 /// Renders everything of one service.
 pub fn render(
     catalogue: &Catalogue,
-    package: &Package,
-    instance: &Instance,
+    piece: Piece<'_>,
     host: &HostPlace,
-    version: &str,
     settings: &Settings,
     requires: Vec<String>,
     choices: &Choices,
 ) -> Result<Rendered> {
+    let Piece { package, instance, version } = piece;
     let manifest = &package.manifest;
     let scope = &settings.scope;
     let root = root(package, instance, host);
@@ -222,11 +229,21 @@ pub fn render(
     }
     let mut jobs = Vec::new();
     for job in &manifest.jobs {
-        let exports = exports(package, &job.name, &job.env, &env)?;
+        let exports = exports(package, &format!("job `{}`", job.name), &job.env, &env)?;
         jobs.push(json!({
             "name": job.name, "service": job.service, "user": job.user, "timeout": job.timeout,
             "check": script(&exports, &package.read(&job.check)?),
             "run": script(&exports, &package.read(&job.run)?),
+        }));
+    }
+    let mut actions = Vec::new();
+    for action in &manifest.actions {
+        let place = format!("PROJECT={}; ROOT={}; export PROJECT ROOT\n", quote(&project), quote(&root));
+        let settings = exports(package, &format!("action `{}`", action.name), &action.env, &env)?;
+        actions.push(json!({
+            "name": action.name, "service": action.service.clone().unwrap_or_default(), "user": action.user,
+            "timeout": action.timeout, "backup_first": action.backup_first, "changes": action.changes,
+            "script": script(&format!("{place}{settings}"), &package.read(&action.run)?),
         }));
     }
     let mut databases = Vec::new();
@@ -255,7 +272,7 @@ pub fn render(
         .map(|d| json!({"path": format!("{root}/{}", d.path), "owner": d.owner, "group": d.group, "mode": d.mode}))
         .collect();
     let digest = digest(&stack, &env, &files);
-    let backup = backup::render(package, instance, host, &root, version, &env, &databases, choices)?;
+    let backup = backup::render(piece, host, &root, &env, &databases, choices)?;
     let label = match host.runtime.as_str() {
         "swarm" => "com.docker.stack.namespace",
         _ => "com.docker.compose.project",
@@ -266,7 +283,7 @@ pub fn render(
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files, "builds": builds,
-        "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "container_names": names, "images": images,
+        "databases": databases, "jobs": jobs, "actions": actions, "urls": urls, "links": links, "ports": ports, "container_names": names, "images": images,
         "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,
@@ -376,13 +393,13 @@ fn script(exports: &str, body: &str) -> String {
     format!("{exports}{{\n{body}\n}} </dev/null\n")
 }
 
-fn exports(package: &Package, job: &str, keys: &[String], env: &Object) -> Result<String> {
+fn exports(package: &Package, who: &str, keys: &[String], env: &Object) -> Result<String> {
     let mut text = String::new();
     for key in keys {
         let value = env.get(key).and_then(Value::as_str).ok_or_else(|| {
             Error {
                 place: Some(package.place()),
-                ..Error::new(format!("job `{job}` wants `{key}`, which is no setting of `{}`", package.id))
+                ..Error::new(format!("{who} wants `{key}`, which is no setting of `{}`", package.id))
             }
             .did_you_mean(key, env.keys().map(String::as_str))
         })?;
