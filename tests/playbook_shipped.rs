@@ -13,7 +13,18 @@ fn every_shipped_playbook_is_read() {
         "playbooks/up.yml",
         "playbooks/down.yml",
         "playbooks/restart.yml",
+        "playbooks/nginx-site.yml",
+        "playbooks/python-app.yml",
+        "playbooks/backup.yml",
+        "playbooks/backup_list.yml",
+        "playbooks/backup_check.yml",
+        "playbooks/backup_prune.yml",
+        "playbooks/backup_schedule.yml",
+        "playbooks/restore.yml",
+        "playbooks/rehearse.yml",
         "playbooks/regen.yml",
+        "playbooks/scale.yml",
+        "playbooks/prune.yml",
     ] {
         let plays = playbook::load(Path::new(name)).unwrap_or_else(|error| panic!("{name}:\n{error}"));
         assert!(!plays.is_empty(), "{name}");

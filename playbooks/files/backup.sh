@@ -332,7 +332,9 @@ locked() {
 
 store_restic() {
     restic_ready
-    locked backup --json --host "$HOST" --tag "$SERVICE" --group-by host,tags "$set" >"$work/said"
+    # what was there before a restore is nothing that `latest` may mean
+    case $reason in 'before restoring'*) tags=$SERVICE,before-restoring ;; *) tags=$SERVICE ;; esac
+    locked backup --json --host "$HOST" --tag "$tags" --group-by host,tags "$set" >"$work/said"
     code=$?
     made=$(sed -n 's/.*"message_type":"summary".*"snapshot_id":"\([0-9a-f]*\)".*/\1/p' "$work/said")
     # 3: something could not be read; a snapshot was made all the same, and it would be believed in
@@ -360,7 +362,8 @@ store_script() {
     restic_ready
     latest=$(locked snapshots --json --latest 1 | snapshot_lines | tail -n 1)
     [ -n "$latest" ] && [ "$(date -u -d "${latest%% *}" +%s)" -ge "$began" ] || die "$BACKUP_SCRIPT ended well, but there is no new snapshot"
-    snapshot=${latest#* }
+    latest=${latest#* }
+    snapshot=${latest%% *}
 }
 thin_script() { :; }
 
@@ -408,14 +411,26 @@ record() {
 
 # --- looking ------------------------------------------------------------------------------------------------------
 
-# `TIME ID` of what `restic snapshots --json` says
-snapshot_lines() { sed 's/},{"time"/}\n{"time"/g' | sed -n 's/.*"time":"\([^"]*\)".*"short_id":"\([0-9a-f]*\)".*/\1 \2/p'; }
+# `TIME ID` of what `restic snapshots --json` says, and a word behind those that were taken before a restore
+snapshot_lines() {
+    sed 's/},{"time"/}\n{"time"/g' | sed -n -e 's/.*"time":"\([^"]*\)".*"before-restoring".*"short_id":"\([0-9a-f]*\)".*/\1 \2 before-restoring/p' \
+        -e t -e 's/.*"time":"\([^"]*\)".*"short_id":"\([0-9a-f]*\)".*/\1 \2/p'
+}
 has() { case " $DESTINATIONS " in *" $1 "*) true ;; *) false ;; esac; }
 snapshots() { locked snapshots --json --host "$SOURCE" --tag "$SERVICE" "$@"; }
 
+# what an archive says of itself
+about() {
+    case $1 in
+        *.zip) unzip -p "$LOCAL_DIR/$1" ABOUT ;;
+        *.gz) tar -xzOf "$LOCAL_DIR/$1" ./ABOUT ;;
+        *) zstd -dcq "$LOCAL_DIR/$1" | tar -xOf - ./ABOUT ;;
+    esac 2>/dev/null
+}
+
 list() {
     archives | sort | while read -r one; do
-        why=$(case $one in *.zip) unzip -p "$LOCAL_DIR/$one" ABOUT ;; *.gz) tar -xzOf "$LOCAL_DIR/$one" ./ABOUT ;; *) zstd -dcq "$LOCAL_DIR/$one" | tar -xOf - ./ABOUT ;; esac 2>/dev/null | sed -n 's/^reason //p')
+        why=$(about "$one" | sed -n 's/^reason //p')
         printf '@local %s %s %s\n' "$one" "$(wc -c <"$LOCAL_DIR/$one")" "$why"
     done
     [ -n "$REPOSITORY" ] || return 0
@@ -430,11 +445,13 @@ resolve() {
     found=
     case $1 in
         latest)
-            newest=$(archives | sort | tail -n 1)
+            newest=$(archives | sort -r | while read -r one; do
+                about "$one" | grep -q '^reason before restoring' || { printf '%s\n' "$one"; break; }
+            done)
             if [ "$SOURCE" = "$HOST" ] && [ -n "$newest" ]; then found="local $newest"; return; fi
             [ -n "$REPOSITORY" ] || die "there is no backup here"
             restic_ready
-            newest=$(snapshots --latest 1 | snapshot_lines | tail -n 1)
+            newest=$(snapshots | snapshot_lines | sed '/ before-restoring$/d' | tail -n 1)
             [ -n "$newest" ] || die "there is no backup of $SERVICE of $SOURCE in $REPOSITORY_SHOWN"
             found="restic ${newest#* }" ;;
         /*) [ -f "$1" ] || die "there is no file $1"; found="file $1" ;;
@@ -445,7 +462,7 @@ resolve() {
         *)
             [ -n "$REPOSITORY" ] || die "no repository is named in which $1 could be"
             restic_ready
-            one=$(snapshots | snapshot_lines | sed -n "s/.* \($(printf %.8s "$1" | tr -cd 0-9a-f)\)\$/\1/p" | head -n 1)
+            one=$(snapshots | snapshot_lines | sed 's/ before-restoring$//' | sed -n "s/.* \($(printf %.8s "$1" | tr -cd 0-9a-f)\)\$/\1/p" | head -n 1)
             [ -n "$one" ] || die "there is no snapshot $1 of $SERVICE of $SOURCE in $REPOSITORY_SHOWN"
             found="restic $one" ;;
     esac
@@ -466,237 +483,6 @@ fetch() {
     verify_set
 }
 
-# --- giving back --------------------------------------------------------------------------------------------------
-
-# Which of the stack's services hold what is given back through them, and so have to run.
-servers() {
-    case $1 in postgres | mariadb | job) kept="$kept $3 " ;; esac
-}
-
-halt() {
-    kept=
-    items servers
-    if [ "$RUNTIME" = swarm ]; then
-        for one in $(docker service ls --filter "label=com.docker.stack.namespace=$PROJECT" --format '{{.Name}}={{.Mode}}={{.Replicas}}' | sed -n 's/^\(.*\)=replicated=[0-9]*\/\([0-9]*\).*/\1=\2/p'); do
-            service=${one%%=*}
-            case $kept in *" ${service#"${PROJECT}_"} "*) continue ;; esac
-            [ "${one##*=}" = 0 ] || { halted="$halted $one"; docker service scale --detach=false "$service=0" >/dev/null || die "cannot stop $service"; }
-        done
-        return
-    fi
-    for id in $(docker ps -q --filter status=running --filter "label=com.docker.compose.project=$PROJECT"); do
-        service=$(docker inspect --format '{{index .Config.Labels "com.docker.compose.service"}}' "$id")
-        case $kept in *" $service "*) continue ;; esac
-        halted="$halted $id"
-    done
-    [ -z "$halted" ] || docker stop $halted >/dev/null || die "cannot stop what writes"
-}
-
-resume() {
-    for one in $halted; do
-        if [ "$RUNTIME" = swarm ]; then docker service scale --detach=true "$one" >/dev/null; else docker start "$one" >/dev/null; fi ||
-            say "could not be started again: $one"
-    done
-    halted=
-}
-
-present() { find "$set" -maxdepth 1 \( -name "$name" -o -name "$name.*" \) | grep -q .; }
-
-give() {
-    kind=$1 name=$2
-    shift 2
-    present || { say "$name is not in this backup: left as it is"; return 0; }
-    say "restoring $name"
-    "give_$kind" "$@" || die "$name could not be restored"
-}
-
-# Loads into a database of another name first; only when all of it is there do the two change places.
-give_postgres() {
-    password=$4
-    awake "$1"
-    pg_user "$2"
-    if [ -f "$set/$name/globals" ]; then
-        # what exists already is said to exist, which is no mistake; the administrator stays as the settings have it
-        sed "/ROLE \"\{0,1\}$user\"\{0,1\}[ ;]/d" "$set/$name/globals" | pg psql -X -q -d template1 >/dev/null 2>&1
-    fi
-    for dump in "$set/$name"/*.sql; do
-        db=$(basename "$dump" .sql)
-        load_postgres "$db" "${db}_incoming" || return
-        sql template1 >/dev/null <<SQL || return
-select format('ALTER DATABASE %I ALLOW_CONNECTIONS false', datname) from pg_database where datname = '$db' \gexec
-select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = '$db';
-select format('ALTER DATABASE %I RENAME TO %I', datname, datname || '_outgoing') from pg_database where datname = '$db' \gexec
-ALTER DATABASE "${db}_incoming" RENAME TO "$db";
-DROP DATABASE IF EXISTS "${db}_outgoing";
-SQL
-    done
-}
-
-# database in the set, name that it gets
-load_postgres() {
-    if [ "$(sql template1 -c "select count(*) from pg_database where datname = '$2'")" != 0 ]; then
-        sql template1 -c "DROP DATABASE \"$2\"" || return
-    fi
-    sql template1 -c "CREATE DATABASE \"$2\" TEMPLATE template0 $(cat "$set/$name/$1.create")" || return
-    sql "$2" >/dev/null <"$set/$name/$1.sql"
-}
-
-give_mariadb() {
-    user=$2 password=$4
-    awake "$1"
-    for dump in "$set/$name"/*.sql; do
-        db=$(basename "$dump" .sql)
-        load_mariadb "$db" "$db" || return
-    done
-    [ ! -s "$set/$name/users" ] || my client <"$set/$name/users"
-}
-
-load_mariadb() {
-    ask "DROP DATABASE IF EXISTS \`$2\`; CREATE DATABASE \`$2\` $(cat "$set/$name/$1.create")" || return
-    my client "$2" <"$set/$name/$1.sql"
-}
-
-# An append-only file wins over a dump, so the dump becomes the base of a new one; without that mode it is read as it is.
-give_redis() {
-    new=$ROOT/$2.incoming
-    rm -rf "$new"
-    mkdir -p "$new/appendonlydir" || return
-    cp "$set/$name.rdb" "$new/dump.rdb" && cp "$set/$name.rdb" "$new/appendonlydir/appendonly.aof.1.base.rdb" || return
-    printf 'file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n' >"$new/appendonlydir/appendonly.aof.manifest"
-    : >"$new/appendonlydir/appendonly.aof.1.incr.aof"
-    owner=$(stat -c %u:%g "$ROOT/$2" 2>/dev/null || echo 999:999)
-    chown -R "$owner" "$new" && chmod "$(stat -c %a "$ROOT/$2" 2>/dev/null || echo 700)" "$new" || return
-    swap "$2" "$new"
-}
-
-give_files() {
-    shift
-    rm -rf "$ROOT/.incoming"
-    mkdir "$ROOT/.incoming" && tar -C "$ROOT/.incoming" --numeric-owner -xpf "$set/$name.tar" || return
-    for path in "$@"; do
-        [ -e "$ROOT/.incoming/$path" ] || { say "$path is not in this backup: left as it is"; continue; }
-        swap "$path" "$ROOT/.incoming/$path" || return
-    done
-    rm -rf "$ROOT/.incoming"
-}
-
-give_config() { say "$name stays: provision writes it from the client's settings"; }
-
-give_job() {
-    awake "$1"
-    script=$(docker exec -i ${2:+--user "$2"} "$c" sh -c 'umask 077; f=$(mktemp) && cat >"$f" && echo "$f"' <<JOB
-$4
-JOB
-) || return
-    docker exec -i ${2:+--user "$2"} "$c" sh "$script" <"$set/$name.job" >&2
-    code=$?
-    docker exec "$c" rm -f "$script"
-    return $code
-}
-
-# What was there stays beside it until everything else is restored too.
-swap() {
-    old=$ROOT/$1.outgoing
-    rm -rf "$old"
-    printf '%s\n' "$1" >>"$work/swapped"
-    if [ -e "$ROOT/$1" ]; then mv "$ROOT/$1" "$old" || return; fi
-    mkdir -p "$(dirname "$ROOT/$1")" && mv "$2" "$ROOT/$1"
-}
-
-put_back() {
-    [ -f "$work/swapped" ] || return 0
-    say "putting the files back as they were"
-    while read -r path; do
-        [ -e "$ROOT/$path.outgoing" ] || continue
-        rm -rf "$ROOT/$path"
-        mv "$ROOT/$path.outgoing" "$ROOT/$path"
-    done <"$work/swapped"
-}
-
-restore() {
-    [ -f "$ROOT/docker-compose.yml" ] || die "the service is not installed here"
-    enter
-    fetch "$1"
-    halt
-    items give
-    [ ! -f "$work/swapped" ] || while read -r path; do rm -rf "$ROOT/$path.outgoing"; done <"$work/swapped"
-    resume
-    say "restored from ${found#* }"
-}
-
-# --- rehearsing ---------------------------------------------------------------------------------------------------
-
-try() {
-    kind=$1 name=$2
-    shift 2
-    present || { say "$name is not in this backup"; return 0; }
-    "try_$kind" "$@" || die "the rehearsal of $name failed"
-    printf '@same %s\n' "$name"
-}
-
-# A dump of what was loaded must be the dump that it was loaded from; newer servers mark each dump with a random word.
-words() { sed -e '/^\\restrict /d' -e '/^\\unrestrict /d' -e '/^--/d' -e 's/ AUTO_INCREMENT=[0-9]*//' "$@"; }
-
-try_postgres() {
-    password=$4
-    awake "$1"
-    pg_user "$2"
-    for dump in "$set/$name"/*.sql; do
-        db=$(basename "$dump" .sql) beside=$(basename "$dump" .sql)_rehearsal
-        load_postgres "$db" "$beside" && pg pg_dump -d "$beside" >"$work/again"
-        code=$?
-        sql template1 -c "DROP DATABASE IF EXISTS \"$beside\""
-        [ "$code" = 0 ] || return 1
-        same "$dump" "$work/again" || return
-    done
-}
-
-try_mariadb() {
-    user=$2 password=$4
-    awake "$1"
-    for dump in "$set/$name"/*.sql; do
-        db=$(basename "$dump" .sql) beside=$(basename "$dump" .sql)_rehearsal
-        load_mariadb "$db" "$beside" && my dump --single-transaction --quick --routines --events --triggers --hex-blob --skip-dump-date "$beside" </dev/null >"$work/again"
-        code=$?
-        ask "DROP DATABASE IF EXISTS \`$beside\`"
-        [ "$code" = 0 ] || return 1
-        same "$dump" "$work/again" || return
-    done
-}
-
-same() {
-    words "$1" >"$work/one" && words "$2" >"$work/two" && cmp -s "$work/one" "$work/two" || { say "$(basename "$1" .sql) came back different"; return 1; }
-}
-
-try_redis() {
-    password=$3
-    awake "$1"
-    loaded=$(docker exec -i "$c" sh -c '
-        d=$(mktemp -d) && cat >"$d/dump.rdb" || exit 1
-        redis-server --port 0 --unixsocket "$d/socket" --dir "$d" --dbfilename dump.rdb --appendonly no --save "" --daemonize yes >/dev/null
-        tries=0
-        until redis-cli -s "$d/socket" ping 2>/dev/null | grep -q PONG; do tries=$((tries + 1)); [ $tries -lt 600 ] || break; sleep 0.1; done
-        redis-cli -s "$d/socket" info persistence | tr -d "\r" | sed -n "s/^rdb_last_load_keys_\(loaded\|expired\)://p"
-        redis-cli -s "$d/socket" shutdown nosave >/dev/null 2>&1
-        rm -rf "$d"' <"$set/$name.rdb" | awk '{ sum += $1 } END { print sum + 0 }') || return
-    [ "$loaded" = "$(cat "$set/$name.keys")" ] || { say "$loaded keys came back of $(cat "$set/$name.keys")"; return 1; }
-}
-
-try_files() {
-    mkdir -p "$work/files" && tar -C "$work/files" --numeric-owner -xpf "$set/$name.tar" &&
-        tar -C "$work/files" --numeric-owner -df "$set/$name.tar" >&2 && rm -rf "$work/files"
-}
-
-try_config() { [ -s "$set/$name.tar.age" ]; }
-try_job() { [ -s "$set/$name.job" ]; }
-
-rehearse() {
-    enter
-    fetch "$1"
-    items try
-    say "rehearsed with ${found#* }: everything came back equal"
-}
-
 # --- keeping ------------------------------------------------------------------------------------------------------
 
 prune() {
@@ -713,7 +499,7 @@ prune() {
     done
     [ -n "$REPOSITORY" ] || return 0
     restic_ready
-    gone=$(snapshots | snapshot_lines | sort | head -n -1 | while read -r at id; do
+    gone=$(snapshots | snapshot_lines | sort | head -n -1 | while read -r at id _; do
         [ "$(printf %.10s "$at" | tr -d -)" -ge "$day" ] || printf '%s\n' "$id"
     done)
     [ -z "$gone" ] || locked forget --prune --quiet $gone >&2 || die "old snapshots could not be removed"

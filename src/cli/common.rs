@@ -178,6 +178,19 @@ pub fn answer(question: &str) -> Result<String> {
     Ok(answer.trim().to_lowercase())
 }
 
+/// Lets the operator write a host's name before something of it is overwritten.
+pub fn confirm_by_name(what: &str, host: &str) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::new("there is no terminal on which the host's name could be asked for")
+            .hint("add --yes-really to overwrite without being asked, or --check to only look"));
+    }
+    eprint!("{what} Escriba el nombre del host para continuar ({host}): ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|error| Error::new(format!("cannot read the answer: {error}")))?;
+    Ok(answer.trim() == host)
+}
+
 /// The command that the menu runs in this process instead of the one that the process was started with.
 static SPOKEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
 

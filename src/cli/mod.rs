@@ -14,23 +14,36 @@ mod backup;
 mod common;
 mod configure;
 mod consent;
+mod console;
+mod containers;
+mod credentials;
+mod diagnose;
+mod doctor;
 mod down;
 mod edit;
 mod execute;
 mod explain;
+mod findings;
+mod guard;
 mod history;
 mod inventory;
 mod lab;
+mod log_line;
+mod logs;
 mod look;
 mod menu;
 mod metrics;
+mod prune;
+mod ps;
 mod regen;
 mod registry;
 mod report;
 mod restart;
+mod restore;
 mod rollback;
 mod rollout;
 mod run;
+mod scale;
 mod screen;
 mod secrets;
 mod slice;
@@ -38,6 +51,7 @@ mod status;
 mod up;
 mod update;
 mod verify;
+mod watch;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -77,6 +91,9 @@ enum Verb {
     /// Ask for the settings of services, and write them into the inventory
     #[command(visible_alias = "configurar")]
     Configure(configure::Flags),
+    /// How to get into the services: addresses, users, passwords
+    #[command(visible_alias = "credenciales")]
+    Credentials(credentials::Flags),
     /// Run a playbook
     Run(run::Flags),
     /// Start services as they are declared, and wait until they are healthy
@@ -97,15 +114,47 @@ enum Verb {
     /// Restart the containers of services
     #[command(visible_alias = "reiniciar")]
     Restart(restart::Flags),
+    /// So many containers of a service, until the next deployment
+    #[command(visible_alias = "escalar")]
+    Scale(scale::Flags),
+    /// Remove images that nobody needs any more
+    #[command(visible_alias = "podar")]
+    Prune(prune::Flags),
+    /// The containers of services
+    Ps(ps::Ps),
+    /// What the containers of services use
+    Top(ps::Top),
+    /// Logs of many hosts at once, filtered, as they come
+    #[command(visible_alias = "registros")]
+    Logs(logs::Flags),
+    /// Run a command in a container
+    #[command(visible_alias = "ejecutar")]
+    Exec(console::Exec),
+    /// A terminal on a server or in a container
+    Shell(console::Shell),
+    /// A port of a server or container as a port of this machine
+    #[command(visible_alias = "tunel")]
+    Tunnel(console::Tunnel),
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
+    /// Containers, whether they can be reached, and checks: a table, a report, a bundle for whoever helps
+    #[command(visible_alias = "diagnosticar")]
+    Diagnose(diagnose::Flags),
+    /// Known trouble: what was seen, and what to do about it
+    Doctor(doctor::Flags),
+    /// Look again and again, and tell when a threshold is broken
+    #[command(visible_alias = "vigilar")]
+    Watch(watch::Flags),
     /// Make the checks that the services bring
     #[command(visible_alias = "verificar")]
     Verify(verify::Flags),
     /// Take backups of services
     #[command(visible_alias = "respaldo")]
     Backup(backup::Flags),
+    /// Give services back what a backup holds
+    #[command(visible_alias = "restaurar")]
+    Restore(restore::Flags),
     /// Where a setting of a service comes from on a host
     #[command(visible_alias = "explicar")]
     Explain(explain::Flags),
@@ -147,7 +196,7 @@ struct Completions {
 
 /// All flags and verbs. What a verb with sub-verbs takes may also stand behind the sub-verb.
 pub fn command() -> Command {
-    ["inventory", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
+    ["backup", "inventory", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
         command.mut_subcommand(verb, |verb| verb.mut_args(|arg| arg.global(true)))
     })
 }
@@ -196,15 +245,28 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Menu(flags)) => menu::main(flags),
         Some(Verb::Configure(flags)) => configure::main(flags),
         Some(Verb::Action(flags)) => block_on(action::main(flags)),
+        Some(Verb::Credentials(flags)) => credentials::main(flags),
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
         Some(Verb::Up(flags)) => block_on(up::main(flags)),
         Some(Verb::Down(flags)) => block_on(down::main(flags)),
         Some(Verb::Regen(flags)) => block_on(regen::regen(flags)),
         Some(Verb::Clean(flags)) => block_on(regen::clean(flags)),
+        Some(Verb::Scale(flags)) => block_on(scale::main(flags)),
+        Some(Verb::Prune(flags)) => block_on(prune::main(flags)),
+        Some(Verb::Ps(flags)) => block_on(ps::ps(flags)),
+        Some(Verb::Top(flags)) => block_on(ps::top(flags)),
+        Some(Verb::Logs(flags)) => block_on(logs::main(flags)),
+        Some(Verb::Exec(flags)) => block_on(console::exec(flags)),
+        Some(Verb::Shell(flags)) => block_on(console::shell(flags)),
+        Some(Verb::Tunnel(flags)) => block_on(console::tunnel(flags)),
         Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
+        Some(Verb::Diagnose(flags)) => block_on(diagnose::main(flags)),
+        Some(Verb::Doctor(flags)) => block_on(doctor::main(flags)),
+        Some(Verb::Watch(flags)) => block_on(watch::main(flags)),
         Some(Verb::Verify(flags)) => block_on(verify::main(flags)),
         Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
+        Some(Verb::Restore(flags)) => block_on(restore::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
         Some(Verb::Update(flags)) => block_on(update::main(flags)),

@@ -1,18 +1,24 @@
 //! `provision registry`: the catalogue, a package, its lint, what it renders to.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::common::{Fleet, FleetFlags};
 use crate::error::{Error, Result};
-use crate::report::style::{bold, green, red, table};
-use crate::services::{Package, Rollout, Selection, lint};
+use crate::report::style::{bold, green, red, table, yellow};
+use crate::services::{Catalogue, Package, Rollout, Selection, author, lint};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
   provision registry list
   provision registry show hub
   provision registry lint                         every package
+  provision registry new my-app --image example/app:1.4 --port 3000
+  provision registry import compose ../their-app/docker-compose.yml
   provision registry render hub --host clienteA   the compose file as it would be written (no secrets in it)")]
 pub struct Flags {
     #[command(subcommand)]
@@ -44,6 +50,37 @@ enum Verb {
         /// Packages; none: all
         services: Vec<String>,
     },
+    /// Start a package: two files that pass lint and can be rolled out
+    #[command(after_help = "Examples:
+  provision registry new my-app --image example/app:1.4 --port 3000
+  provision registry new my-app --name 'Mi App' --image example/app:1.4 --health 'test -f /tmp/ready'")]
+    New {
+        /// Its id, the folder's name
+        id: String,
+        /// How people call it; the id if not given
+        #[arg(long)]
+        name: Option<String>,
+        /// The image with its tag
+        #[arg(long)]
+        image: String,
+        /// On which the container speaks HTTP
+        #[arg(long, default_value_t = 80)]
+        port: u16,
+        /// Command in the container that ends with 0 when it is well; without it HTTP on the port
+        #[arg(long, value_name = "COMMAND")]
+        health: Option<String>,
+        /// The registry that it goes into
+        #[arg(long, value_name = "DIR", default_value = "registry")]
+        into: PathBuf,
+    },
+    /// Make a package out of something else
+    #[command(
+        after_help = "Example:\n  provision registry import compose ../their-app/docker-compose.yml --id their-app"
+    )]
+    Import {
+        #[command(subcommand)]
+        from: Import,
+    },
     /// The compose file for a host
     #[command(after_help = "Example:\n  provision registry render hub --host clienteA")]
     Render {
@@ -55,15 +92,84 @@ enum Verb {
     },
 }
 
+#[derive(Subcommand)]
+enum Import {
+    /// A docker-compose.yml: images, ports, environment, volumes, health
+    #[command(after_help = "Examples:
+  provision registry import compose docker-compose.yml
+  provision registry import compose ../their-app/compose.yml --id their-app
+
+Values of secrets stay behind; what cannot be carried over is listed, and so are the findings of lint.")]
+    Compose {
+        /// The compose file
+        file: PathBuf,
+        /// The package's id; without it the name of the file's folder
+        #[arg(long)]
+        id: Option<String>,
+        /// The registry that it goes into
+        #[arg(long, value_name = "DIR", default_value = "registry")]
+        into: PathBuf,
+    },
+}
+
 pub fn main(flags: Flags) -> Result<u8> {
-    let fleet = flags.fleet.load()?;
-    match flags.verb {
-        Verb::List { category } => list(&fleet, category.as_deref()),
-        Verb::Show { service } => show(fleet.catalogue.get(&service)?),
-        Verb::Lint { services } => return lint_all(&fleet, &services),
-        Verb::Render { service, host } => render(&fleet, &service, &host)?,
+    let Flags { verb, fleet } = flags;
+    match verb {
+        // a package may well be there before the fleet
+        Verb::New { id, name, image, port, health, into } => {
+            let name = name.unwrap_or_else(|| id.clone());
+            write_draft(&into, author::new(&author::Start { id, name, image, port, health })?)?;
+        }
+        Verb::Import { from: Import::Compose { file, id, into } } => {
+            let id = id.or_else(|| folder_name(&file)).ok_or_else(|| {
+                Error::new("the folder of the compose file has no name that a package could have").hint("add --id NAME")
+            })?;
+            write_draft(&into, author::import::import(&file, &id)?)?;
+        }
+        Verb::List { category } => list(&fleet.load()?, category.as_deref()),
+        Verb::Show { service } => show(fleet.load()?.catalogue.get(&service)?),
+        Verb::Lint { services } => return lint_all(&fleet.load()?, &services),
+        Verb::Render { service, host } => render(&fleet.load()?, &service, &host)?,
     }
     Ok(0)
+}
+
+/// `their-app` of `../Their App/compose.yml`.
+fn folder_name(file: &Path) -> Option<String> {
+    let folder = std::path::absolute(file).ok()?.parent()?.file_name()?.to_string_lossy().to_lowercase();
+    let id: String = folder.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();
+    let id = id.trim_matches(['-', '_']).to_owned();
+    (!id.is_empty()).then_some(id)
+}
+
+/// Writes a new package, and says what is still to be done about it.
+fn write_draft(registry: &Path, draft: author::Draft) -> Result<()> {
+    let folder = registry.join(&draft.id);
+    if folder.exists() {
+        return Err(Error::new(format!("{} is there already", folder.display())).hint("take another id, or remove it"));
+    }
+    for (name, content) in &draft.files {
+        let path = folder.join(name);
+        let trouble = |error: std::io::Error| Error::new(format!("cannot write `{}`: {error}", path.display()));
+        let above = path.parent().unwrap_or(&folder);
+        std::fs::create_dir_all(above).map_err(trouble)?;
+        std::fs::write(&path, content).map_err(trouble)?;
+        // others work on the registry, too
+        std::fs::set_permissions(above, Permissions::from_mode(0o755)).map_err(trouble)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).map_err(trouble)?;
+    }
+    let names: Vec<&str> = draft.files.iter().map(|(name, _)| name.as_str()).collect();
+    println!("wrote {}: {}", folder.display(), names.join(", "));
+    for remark in &draft.remarks {
+        println!("{} {remark}", yellow("note:"));
+    }
+    let catalogue = Catalogue::load(Path::new("."), &[registry.to_owned()])?;
+    let findings = lint::lint(&catalogue, catalogue.get(&draft.id)?);
+    findings.iter().for_each(|finding| println!("{finding}"));
+    if findings.is_empty() {
+        println!("{} {}", draft.id, green("ok"));
+    }
+    Ok(())
 }
 
 fn list(fleet: &Fleet, category: Option<&str>) {

@@ -25,6 +25,8 @@ use crate::services::settings::{env_path, recipients};
   provision secrets get hub/ADMIN_PASSWORD --host clienteA
   provision secrets edit hub --host clienteA               all of them in $EDITOR
   provision secrets generate hub/DB_PASSWORD --host clienteA
+  provision secrets check                                  shared or guessable values
+  provision secrets scan                                   secrets in clear in the project
 
 Files: inventory/vps_data/<host>/<service>.env.age; `global` is for all services of a host,
 `backup` for the places where its backups are kept.")]
@@ -103,6 +105,28 @@ enum Verb {
         #[arg(long)]
         force: bool,
     },
+    /// Values that two clients share or anybody would guess
+    #[command(after_help = "Examples:
+  provision secrets check
+  provision secrets check --host prod
+
+Compares stored passwords, keys and tokens by a fingerprint whose key is made anew each time; no value is shown.")]
+    Check {
+        /// Clients
+        #[arg(long, value_name = "PATTERN", default_value = "all")]
+        host: String,
+    },
+    /// Secrets in clear in files of the project
+    #[command(after_help = "Examples:
+  provision secrets scan                             the whole folder
+  provision secrets scan registry inventory          e.g. before each commit
+
+Looks for the stored values of all clients (also as JSON, URLs and base64 show them), private keys and well-known kinds of
+tokens. Ends with 2 if there is one; says where, not what.")]
+    Scan {
+        /// Files and folders; none: the whole folder
+        paths: Vec<PathBuf>,
+    },
     /// Forget a value
     #[command(after_help = "Example:\n  provision secrets remove hub/OLD_KEY --host clienteA")]
     Remove {
@@ -134,6 +158,8 @@ pub fn main(flags: Flags) -> Result<u8> {
                 file.set(key, generate(&kind, length)?).map(|()| "generated")
             })
         }
+        Verb::Check { host } => super::guard::check(&fleet, &host),
+        Verb::Scan { paths } => super::guard::scan(&fleet, &paths),
         Verb::Remove { name, host } => {
             change(&fleet, &name, &host, |file, key| Ok(if file.remove(key) { "removed" } else { "was not there" }))
         }
@@ -185,15 +211,18 @@ fn own_public_keys(fleet: &Fleet) -> Vec<String> {
     key.map(|text| text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).into_iter().collect()
 }
 
+/// A host's files of settings, by their services.
+pub(super) fn files(fleet: &Fleet, host: &str) -> BTreeMap<String, PathBuf> {
+    let folder = fleet.inventory.data_dir().join("vps_data").join(host);
+    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    let service = |name: &std::ffi::OsStr| Some(name.to_str()?.strip_suffix(".env.age")?.to_owned());
+    entries.filter_map(|entry| Some((service(&entry.file_name())?, entry.path()))).collect()
+}
+
 fn list(fleet: &Fleet, pattern: &str) -> Result<u8> {
     let mut rows = vec![["HOST", "SERVICE", "KEYS"].map(str::to_owned).to_vec()];
     for host in fleet.select(pattern)? {
-        let folder = fleet.inventory.data_dir().join("vps_data").join(&host);
-        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        let files: BTreeMap<String, PathBuf> = entries
-            .filter_map(|entry| Some((entry.file_name().to_str()?.strip_suffix(".env.age")?.to_owned(), entry.path())))
-            .collect();
-        for (service, path) in files {
+        for (service, path) in files(fleet, &host) {
             rows.push(vec![host.clone(), service, EnvFile::keys_of(&path)?.join(", ")]);
         }
     }

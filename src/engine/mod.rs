@@ -17,6 +17,7 @@ pub mod outside;
 pub mod outside_check;
 mod overlay;
 mod pace;
+pub mod route;
 mod run;
 mod scope;
 mod settle;

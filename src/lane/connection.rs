@@ -322,7 +322,7 @@ impl Connection {
     }
 
     /// What channels go over; connects again if the connection was lost before.
-    async fn link(&self) -> Result<Link, Trouble> {
+    pub(super) async fn link(&self) -> Result<Link, Trouble> {
         if self.target.method == Method::Local {
             return Ok(Link::Local);
         }

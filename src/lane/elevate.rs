@@ -77,12 +77,16 @@ pub async fn converse(channel: &mut Channel, who: Option<&Become>, token: &str) 
         Some(BecomeMethod::Sudo | BecomeMethod::Doas) | None => format!("{token}:"),
     };
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut answered = false;
+    let (mut answered, mut err_open) = (false, true);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let read = tokio::select! {
             read = channel.stdout.read_buf(&mut out) => read,
-            read = channel.stderr.read_buf(&mut err) => read,
+            read = channel.stderr.read_buf(&mut err), if err_open => {
+                // what ends quickly may close it before its stdout was looked at
+                err_open = read.is_ok_and(|count| count > 0);
+                Ok(1)
+            }
             () = tokio::time::sleep_until(deadline) => {
                 return Err(too_long(who));
             }

@@ -220,11 +220,19 @@ fn arguments(target: &Target, socket: &Path, log: &Path) -> Vec<std::ffi::OsStri
         args.push(file.into());
     }
     args.extend(target.ssh_args.iter().map(Into::into));
-    let mut option = |text: String| {
+    for option in std::iter::once(format!("ControlPersist={PERSIST}")).chain(options(target)) {
         args.push("-o".into());
-        args.push(text.into());
-    };
-    option(format!("ControlPersist={PERSIST}"));
+        args.push(option.into());
+    }
+    args.push("--".into());
+    args.push(target.address.clone().into());
+    args
+}
+
+/// What every call of ssh for this target is told.
+pub(super) fn options(target: &Target) -> Vec<String> {
+    let mut options = Vec::new();
+    let mut option = |text: String| options.push(text);
     option(format!("ConnectTimeout={}", target.connect_timeout.as_secs().max(1)));
     option("ServerAliveInterval=10".to_owned());
     option("ServerAliveCountMax=3".to_owned());
@@ -252,9 +260,7 @@ fn arguments(target: &Target, socket: &Path, log: &Path) -> Vec<std::ffi::OsStri
     if let Some(user) = &target.user {
         option(format!("User={user}"));
     }
-    args.push("--".into());
-    args.push(target.address.clone().into());
-    args
+    options
 }
 
 /// A path as ssh's option values want it: `%` is special to them, and blanks separate.

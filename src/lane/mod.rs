@@ -17,10 +17,11 @@
 //! | `shell` | one lane: a shell behind a channel; deadlines |
 //! | `hello` | the handshake: who and where we are |
 //! | `questions`, `deeds` | pure: queries and operations → shell, outputs → answers |
+//! | `stream` | output while it runs, and the terminal's `ssh` |
 //! | `transfer` | bulk data on a second channel |
 //! | `remote.sh` | the shell functions at the other end |
 //!
-//! Left out: terminals, agents on the host, any knowledge of modules.
+//! Left out: agents on the host, any knowledge of modules.
 
 mod channel;
 mod connection;
@@ -31,6 +32,7 @@ mod hello;
 mod master;
 mod questions;
 mod shell;
+pub mod stream;
 mod transfer;
 mod trouble;
 

@@ -126,6 +126,16 @@ enum Wait {
     IfAsked,
 }
 
+/// The same for what is not a transfer: past what the login prints.
+pub(super) async fn open_and_wait(
+    link: &Link,
+    who: Option<&Become>,
+    script: &str,
+    args: &[&str],
+) -> Result<(Channel, Vec<u8>), Trouble> {
+    open(link, who, script, args, Wait::Always, &|_| {}).await
+}
+
 /// → the channel, and what stands on its stdout already
 async fn open(
     link: &Link,

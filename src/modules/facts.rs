@@ -13,7 +13,9 @@
 //! (`docker_version`, `compose_version`, null where they are not installed) and the free space of the root file system
 //! (`root_disk_total_mb`, `root_disk_free_mb`) are added. Leaves out everything about Python, and devices.
 
+mod hardware;
 mod network;
+mod system;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -179,17 +181,13 @@ impl<'a> Sections<'a> {
 /// All facts out of the answer.
 fn read(sections: &Sections<'_>, hardware: bool) -> Object {
     let mut facts = Object::new();
-    distribution(sections, &mut facts);
-    platform(sections, &mut facts);
+    system::read(sections, &mut facts);
     user(sections, &mut facts);
     date_time(sections, &mut facts);
     facts.insert("dns".to_owned(), dns(sections.text("dns")));
     facts.insert("local".to_owned(), local(sections));
     if hardware {
-        memory_and_cpu(sections, &mut facts);
-        mounts(sections, &mut facts);
-        virtualization(sections, &mut facts);
-        docker(sections, &mut facts);
+        hardware::read(sections, &mut facts);
         network::read(sections, &mut facts);
     }
     facts
@@ -199,113 +197,6 @@ fn put(facts: &mut Object, values: Value) {
     if let Value::Object(values) = values {
         facts.extend(values);
     }
-}
-
-/// Values of os-release without their quotes; the first file that has a key wins.
-fn os_release<'a>(text: &'a str, key: &str) -> &'a str {
-    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    value.unwrap_or_default().trim().trim_matches(['"', '\''])
-}
-
-fn distribution(sections: &Sections<'_>, facts: &mut Object) {
-    let os = sections.text("os");
-    let id = os_release(os, "ID");
-    let name = match id {
-        "debian" | "raspbian" => "Debian",
-        "ubuntu" => "Ubuntu",
-        "alpine" => "Alpine",
-        "centos" => "CentOS",
-        "rocky" => "Rocky",
-        "almalinux" => "AlmaLinux",
-        "fedora" => "Fedora",
-        "rhel" => "RedHat",
-        "ol" => "OracleLinux",
-        "amzn" => "Amazon",
-        "arch" => "Archlinux",
-        "linuxmint" => "Linux Mint",
-        _ => match os_release(os, "NAME") {
-            "" => "NA",
-            other => other,
-        },
-    };
-    let like = format!("{id} {}", os_release(os, "ID_LIKE"));
-    let family = like.split_whitespace().find_map(|id| match id {
-        "debian" | "ubuntu" | "raspbian" => Some("Debian"),
-        "rhel" | "centos" | "fedora" | "rocky" | "almalinux" | "ol" | "amzn" => Some("RedHat"),
-        "alpine" => Some("Alpine"),
-        "arch" => Some("Archlinux"),
-        "suse" | "opensuse" | "sles" => Some("Suse"),
-        _ => None,
-    });
-    // only Debian's own file names the point release
-    let point = sections.line("debian", 0);
-    let version = match name == "Debian" && point.starts_with(|c: char| c.is_ascii_digit()) {
-        true => point,
-        false => os_release(os, "VERSION_ID"),
-    };
-    let (major, minor) = version.split_once('.').unwrap_or((version, ""));
-    let manager = |path: &str| match path.rsplit('/').next().unwrap_or_default() {
-        "apt-get" => "apt",
-        "dnf" => "dnf",
-        "yum" => "yum",
-        "apk" => "apk",
-        "zypper" => "zypper",
-        "pacman" => "pacman",
-        _ => "unknown",
-    };
-    let service_mgr = match sections.line("init", 0) {
-        "" => "sysvinit",
-        other => other,
-    };
-    put(
-        facts,
-        json!({
-            "distribution": name,
-            "distribution_version": version,
-            "distribution_major_version": major,
-            "distribution_minor_version": minor,
-            "distribution_release": match os_release(os, "VERSION_CODENAME") { "" => "NA", codename => codename },
-            "os_family": family.unwrap_or(name),
-            "pkg_mgr": sections.text("managers").lines().next().map_or("unknown", manager),
-            "service_mgr": service_mgr,
-            "lsb": {
-                "id": name,
-                "release": version,
-                "major_release": major,
-                "codename": os_release(os, "VERSION_CODENAME"),
-                "description": os_release(os, "PRETTY_NAME"),
-            },
-        }),
-    );
-}
-
-fn platform(sections: &Sections<'_>, facts: &mut Object) {
-    let nodename = sections.line("uname", 3);
-    let fqdn = match sections.line("fqdn", 0) {
-        "" | "localhost" => nodename,
-        fqdn => fqdn,
-    };
-    let machine = sections.line("uname", 2);
-    let bits = match sections.line("bits", 0) {
-        "" if machine.contains("64") => "64",
-        "" => "32",
-        bits => bits,
-    };
-    put(
-        facts,
-        json!({
-            "system": sections.line("uname", 0),
-            "kernel": sections.line("uname", 1),
-            "kernel_version": sections.line("uname", 4),
-            "machine": machine,
-            "architecture": machine,
-            "userspace_bits": bits,
-            "nodename": nodename,
-            "hostname": nodename.split('.').next().unwrap_or_default(),
-            "fqdn": fqdn,
-            "domain": fqdn.split_once('.').map_or("", |(_, domain)| domain),
-        }),
-    );
 }
 
 fn user(sections: &Sections<'_>, facts: &mut Object) {
@@ -392,121 +283,6 @@ fn ini(text: &str) -> Value {
         }
     }
     Value::Object(sections)
-}
-
-fn memory_and_cpu(sections: &Sections<'_>, facts: &mut Object) {
-    let memory = sections.text("memory");
-    let mb = |key: &str| -> u64 {
-        let line = memory.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default() / 1024
-    };
-    let (total, free, swap_total, swap_free) = (mb("MemTotal"), mb("MemFree"), mb("SwapTotal"), mb("SwapFree"));
-    let available = mb("MemAvailable");
-    let cpu = sections.text("cpu");
-    let values = |key: &str| -> Vec<&str> {
-        let lines = cpu.lines().filter_map(|line| line.split_once(':'));
-        lines.filter(|(name, _)| name.trim() == key).map(|(_, value)| value.trim()).collect()
-    };
-    let threads = values("processor").len().max(1);
-    let mut sockets = values("physical id");
-    sockets.sort_unstable();
-    sockets.dedup();
-    let count = sockets.len().max(1);
-    let cores =
-        values("cpu cores").first().and_then(|cores| cores.parse::<usize>().ok()).unwrap_or(threads / count).max(1);
-    let nproc = sections.line("nproc", 0).parse().unwrap_or(threads);
-    let mut processor = Vec::new();
-    for (at, model) in values("model name").iter().enumerate() {
-        processor.extend([at.to_string(), values("vendor_id").get(at).unwrap_or(&"").to_string(), model.to_string()]);
-    }
-    put(
-        facts,
-        json!({
-            "memtotal_mb": total, "memfree_mb": free, "swaptotal_mb": swap_total, "swapfree_mb": swap_free,
-            "memory_mb": {
-                "real": {"total": total, "free": free, "used": total.saturating_sub(free)},
-                "nocache": {"free": available, "used": total.saturating_sub(available)},
-                "swap": {"total": swap_total, "free": swap_free, "used": swap_total.saturating_sub(swap_free), "cached": mb("SwapCached")},
-            },
-            "processor": processor,
-            "processor_count": count,
-            "processor_cores": cores,
-            "processor_threads_per_core": (threads / (count * cores)).max(1),
-            "processor_vcpus": threads,
-            "processor_nproc": nproc,
-            "uptime_seconds": sections.line("uptime", 0).split('.').next().and_then(|text| text.parse::<u64>().ok()),
-            "system_vendor": sections.line("dmi", 0),
-            "product_name": sections.line("dmi", 1),
-            "product_version": sections.line("dmi", 2),
-            "bios_version": sections.line("dmi", 3),
-            "selinux": match sections.line("selinux", 0) {
-                "1" => json!({"status": "enabled", "mode": "enforcing"}),
-                "0" => json!({"status": "enabled", "mode": "permissive"}),
-                _ => json!({"status": "disabled"}),
-            },
-            "apparmor": {"status": if sections.line("apparmor", 0) == "enabled" { "enabled" } else { "disabled" }},
-        }),
-    );
-}
-
-fn mounts(sections: &Sections<'_>, facts: &mut Object) {
-    // Filesystem 1024-blocks Used Available Capacity Mounted-on
-    let space = |line: &str| -> Option<(u64, u64, String)> {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [_, total, _, available, _, mount @ ..] = &words[..] else { return None };
-        Some((total.parse().ok()?, available.parse().ok()?, mount.join(" ")))
-    };
-    let spaces: Vec<_> = sections.text("df").lines().filter_map(space).collect();
-    let mounts: Vec<Value> = sections
-        .text("mounts")
-        .lines()
-        .filter_map(|line| {
-            let [device, mount, fstype, options, ..] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
-            let real = (device.starts_with('/') || device.contains(":/")) && fstype != "none";
-            let (total, available) =
-                spaces.iter().find(|(.., at)| at == mount).map_or((0, 0), |(total, free, _)| (*total, *free));
-            real.then(|| {
-                json!({
-                    "device": device, "mount": mount, "fstype": fstype, "options": options,
-                    "size_total": total * 1024, "size_available": available * 1024,
-                })
-            })
-        })
-        .collect();
-    let root = sections.text("root").lines().last().and_then(space);
-    put(
-        facts,
-        json!({
-            "mounts": mounts,
-            "root_disk_total_mb": root.as_ref().map(|(total, ..)| total / 1024),
-            "root_disk_free_mb": root.as_ref().map(|(_, free, _)| free / 1024),
-        }),
-    );
-}
-
-fn virtualization(sections: &Sections<'_>, facts: &mut Object) {
-    let kind = match sections.line("virt", 0) {
-        "" | "none" => match sections.line("dmi", 1) {
-            "KVM" | "Standard PC (i440FX + PIIX, 1996)" | "Standard PC (Q35 + ICH9, 2009)" => "kvm",
-            "VMware Virtual Platform" => "VMware",
-            "VirtualBox" => "virtualbox",
-            _ => "NA",
-        },
-        "oracle" => "virtualbox",
-        "vmware" => "VMware",
-        "microsoft" => "VirtualPC",
-        "qemu" => "kvm",
-        other => other,
-    };
-    put(facts, json!({"virtualization_type": kind, "virtualization_role": if kind == "NA" { "NA" } else { "guest" }}));
-}
-
-fn docker(sections: &Sections<'_>, facts: &mut Object) {
-    // Docker version 26.1.5+dfsg1, build a72d7cd
-    let docker =
-        sections.line("docker", 0).strip_prefix("Docker version ").and_then(|rest| rest.split([',', ' ']).next());
-    let compose = Some(sections.line("compose", 0).trim_start_matches('v')).filter(|text| !text.is_empty());
-    put(facts, json!({"docker_version": docker, "compose_version": compose}));
 }
 
 /// `ping`: does the host answer?

@@ -102,7 +102,7 @@ impl Link {
             (true, false) => format!("{code} in {took} ms"),
             (false, _) if text.contains("not installed") => "curl is not installed on the host".to_owned(),
             (false, _) => match complaint.split_once(')') {
-                Some((_, why)) => why.split("000 ").next().unwrap_or_default().trim().to_owned(),
+                Some((_, why)) => why.trim().to_owned(),
                 None => "does not answer".to_owned(),
             },
         };

@@ -37,6 +37,7 @@ mod docker_wait;
 mod edit;
 pub mod env_file;
 mod facts;
+mod fetch;
 mod file;
 mod firewall;
 mod http;
@@ -45,7 +46,7 @@ mod link;
 mod net;
 mod observed;
 mod package;
-mod pattern;
+pub mod pattern;
 mod place;
 mod port_holders;
 mod repository;
@@ -162,6 +163,7 @@ const FAMILIES: &[&[Spec]] = &[
     cron::FAMILY,
     edit::FAMILY,
     facts::FAMILY,
+    fetch::FAMILY,
     file::FAMILY,
     firewall::FAMILY,
     http::FAMILY,

@@ -174,6 +174,25 @@ impl Identities {
     }
 }
 
+impl Identities {
+    /// Decrypts a file into another one, piece by piece, so that large ones need no memory. SSH keys with a passphrase
+    /// do not open files.
+    pub fn open_file(&self, from: &Path, to: &mut dyn std::io::Write) -> Result<()> {
+        let trouble = |text: &str| Error::new(format!("{}: {text}", from.display()));
+        let file = std::fs::File::open(from).map_err(|error| trouble(&format!("cannot be read: {error}")))?;
+        let broken = "this is not what age wrote, or it is damaged";
+        let decryptor = Decryptor::new_buffered(std::io::BufReader::new(file)).map_err(|_| trouble(broken))?;
+        let keys = self.keys.iter().map(|key| &**key as &dyn age::Identity);
+        let mut reader = decryptor.decrypt(keys).map_err(|error| match error {
+            age::DecryptError::NoMatchingKeys => {
+                trouble("none of your identities opens it").hint("name one with --identity")
+            }
+            _ => trouble(broken),
+        })?;
+        std::io::copy(&mut reader, to).map(drop).map_err(|error| trouble(&format!("cannot be decrypted: {error}")))
+    }
+}
+
 impl fmt::Debug for Identities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Identities({:?})", self.files)

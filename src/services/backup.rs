@@ -2,7 +2,7 @@
 //!
 //! A package says what is worth keeping (`backup` of its manifest), the client's inventory says where to
 //! (`backup_repository`, `backup_keep_last` …), `vps_data/<host>/backup.env.age` opens that place. All of it becomes one
-//! shell text: assignments and a function `items`, in front of `playbooks/files/backup.sh`, which does the work. It goes
+//! shell text: assignments and a function `items`, in front of `playbooks/files/{restore,backup}.sh`, which do the work. It goes
 //! over standard input, or into a file for the timer.
 
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::catalogue::Package;
 use super::manifest::{Backup, BackupKind};
-use super::render::{HostPlace, Piece};
+use super::render::Placed;
 use super::settings::{Sources, env_path, recipients};
 use crate::error::{Error, Result};
 use crate::inventory::Inventory;
@@ -184,14 +184,12 @@ impl Choices {
 
 /// The variable `backup` of a service: what there is, and the text that does it.
 pub(super) fn render(
-    piece: Piece<'_>,
-    host: &HostPlace,
+    Placed { package, instance, host, version }: Placed<'_>,
     root: &str,
     env: &Object,
     databases: &[Value],
     choices: &Choices,
 ) -> Result<Value> {
-    let Piece { package, instance, version } = piece;
     let items = &package.manifest.backup;
     let names: Vec<String> = items.iter().map(Backup::name).collect();
     if items.is_empty() {
@@ -241,11 +239,14 @@ pub(super) fn render(
     }))
 }
 
+/// The script: its functions first, what calls them last.
 fn body() -> Result<String> {
-    let name = "playbooks/files/backup.sh";
-    let path =
-        shipped::locate(Path::new("."), name).ok_or_else(|| Error::new(format!("the file {name} is missing")))?;
-    shipped::read_to_string(&path).map_err(|error| Error::new(format!("cannot read {}: {error}", path.display())))
+    let read = |name: &str| -> Result<String> {
+        let path = shipped::locate(Path::new("."), name);
+        let path = path.ok_or_else(|| Error::new(format!("the file {name} is missing")))?;
+        shipped::read_to_string(&path).map_err(|error| Error::new(format!("cannot read {}: {error}", path.display())))
+    };
+    Ok(format!("{}{}", read("playbooks/files/restore.sh")?, read("playbooks/files/backup.sh")?))
 }
 
 /// A database that the package declares, as the words of an item; its server may be another package's.

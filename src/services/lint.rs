@@ -20,9 +20,10 @@ use crate::vars::{NoWorld, Scope, validate};
 
 mod backup;
 mod stack;
+pub mod text;
 mod twice;
 
-pub(super) use stack::is_long_running;
+pub(super) use stack::{is_long_running, references};
 
 /// Findings about one package; an empty list is praise.
 pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
@@ -30,6 +31,7 @@ pub fn lint(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
     manifest(catalogue, package, &mut findings);
     backup::findings(package, &mut findings);
     templates(package, &mut findings);
+    text::findings(package, &mut findings);
     findings.extend(stacks(catalogue, package));
     let mut seen = BTreeSet::new();
     findings.retain(|finding| seen.insert(finding.to_string()));
@@ -116,9 +118,10 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     }
     let files = manifest.files.iter().map(|file| &file.src);
     let jobs = manifest.jobs.iter().flat_map(|job| [&job.check, &job.run]);
+    let rules = manifest.doctor.iter().flat_map(|rule| std::iter::once(&rule.check).chain(&rule.fix));
     let dockerfiles = manifest.builds.iter().filter_map(|build| build.default_dockerfile.as_ref());
     let actions = manifest.actions.iter().map(|action| &action.run);
-    for file in files.chain(jobs).chain(dockerfiles).chain(actions) {
+    for file in files.chain(jobs).chain(rules).chain(dockerfiles).chain(actions) {
         if !shipped::exists(&package.dir.join(file)) {
             say(format!("`{file}` is not in the package"), "add the file or take it out of the manifest");
         }
@@ -183,6 +186,9 @@ fn checks(package: &Package, mode: Mode, stack: &Value, scope: &Scope, findings:
         Ok(rendered) => rendered,
         Err(error) => return findings.push(error),
     };
+    if let Err(error) = super::checks::rules(package, scope, &env) {
+        findings.push(error);
+    }
     let services: Vec<&String> =
         stack.get("services").and_then(Value::as_object).into_iter().flat_map(|s| s.keys()).collect();
     for (check, service) in super::checks::named_services(&rendered, mode) {

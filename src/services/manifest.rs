@@ -73,6 +73,9 @@ pub struct Manifest {
     /// What `provision verify` looks at; each is a [`crate::modules::check::Check`] once its templates are rendered.
     #[serde(default)]
     pub checks: Vec<Value>,
+    /// Known trouble of this service, for `provision doctor`.
+    #[serde(default)]
+    pub doctor: Vec<Rule>,
     /// Addresses that people open, shown when the service is up.
     #[serde(default)]
     pub links: Vec<Link>,
@@ -355,6 +358,26 @@ pub struct Link {
     pub url: String,
     #[serde(default)]
     pub description: String,
+}
+
+/// Trouble that a package knows: a script finds it, another may mend it; both run in a container.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Lowercase letters, digits and `-`.
+    pub id: String,
+    /// What should be so.
+    pub title: String,
+    /// The stack's service in whose container the scripts run.
+    pub service: String,
+    /// A script of the package; rc 0 is well, else its last line is the evidence.
+    pub check: String,
+    /// A script of the package that mends it without losing anything.
+    #[serde(default)]
+    pub fix: Option<String>,
+    /// Settings exported to both.
+    #[serde(default)]
+    pub env: Vec<String>,
 }
 
 fn ok_status() -> Vec<u16> {

@@ -4,6 +4,7 @@
 //! stack, [`Rollout`] puts a whole fleet's selection together before anything is touched. What is then done with a
 //! service is a task file (`playbooks/services/deploy.yml` brings it up), not code. No service has a name here.
 
+pub mod author;
 pub mod backup;
 mod build;
 pub mod catalogue;
@@ -21,6 +22,7 @@ pub mod render;
 pub mod rollout;
 pub mod settings;
 mod traps;
+mod wires;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};

@@ -12,7 +12,7 @@ use super::catalogue::{Catalogue, Package, hex};
 use super::instance::Instance;
 use super::mode::Mode;
 use super::settings::{Settings, known_keys, secret_names};
-use super::{checks, mounted, ports, traps};
+use super::{checks, mounted, ports, traps, wires};
 use crate::error::{Error, Place, Result};
 use crate::plan::{Object, quote};
 use crate::shipped;
@@ -40,14 +40,6 @@ pub struct HostPlace {
     pub runtime: String,
     pub deploy_root: String,
     pub mode: Mode,
-}
-
-/// What is rendered: a package, as which instance, in which version.
-#[derive(Clone, Copy)]
-pub struct Piece<'a> {
-    pub package: &'a Package,
-    pub instance: &'a Instance,
-    pub version: &'a str,
 }
 
 /// Variables that every template of a package may use besides its settings.
@@ -153,16 +145,24 @@ fn root(package: &Package, instance: &Instance, host: &HostPlace) -> String {
     format!("{}/{below}{suffix}", host.deploy_root.trim_end_matches('/'))
 }
 
+/// An instance of a package, in the version that a host gets.
+#[derive(Clone, Copy)]
+pub struct Placed<'a> {
+    pub package: &'a Package,
+    pub instance: &'a Instance,
+    pub host: &'a HostPlace,
+    pub version: &'a str,
+}
+
 /// Renders everything of one service.
 pub fn render(
     catalogue: &Catalogue,
-    piece: Piece<'_>,
-    host: &HostPlace,
+    placed: Placed<'_>,
     settings: &Settings,
     requires: Vec<String>,
     choices: &Choices,
 ) -> Result<Rendered> {
-    let Piece { package, instance, version } = piece;
+    let Placed { package, instance, host, version } = placed;
     let manifest = &package.manifest;
     let scope = &settings.scope;
     let root = root(package, instance, host);
@@ -222,6 +222,9 @@ pub fn render(
         }));
     }
     let checks = checks::render(package, scope, &containers, &urls, &env)?;
+    let doctor = checks::rules(package, scope, &env)?;
+    let secrets: Vec<&String> =
+        settings.values.iter().filter(|(_, setting)| setting.secret).map(|(key, _)| key).collect();
     let mut links = Vec::new();
     let of_mode = manifest.modes.of(host.mode).into_iter().flat_map(|variant| &variant.links);
     for link in manifest.links.iter().chain(of_mode) {
@@ -272,13 +275,18 @@ pub fn render(
         .map(|d| json!({"path": format!("{root}/{}", d.path), "owner": d.owner, "group": d.group, "mode": d.mode}))
         .collect();
     let digest = digest(&stack, &env, &files);
-    let backup = backup::render(piece, host, &root, &env, &databases, choices)?;
+    let backup = backup::render(placed, &root, &env, &databases, choices)?;
     let label = match host.runtime.as_str() {
         "swarm" => "com.docker.stack.namespace",
         _ => "com.docker.compose.project",
     };
     let url = urls.first().and_then(|url| url["url"].as_str()).map(origin_of);
-    let service = json!({
+    // for the verbs that look
+    let looks = json!({
+        "checks": checks, "doctor": doctor, "secrets": secrets,
+        "wires": wires::wires(&containers, &env), "upstreams": wires::upstreams(&containers, &env),
+    });
+    let mut service = json!({
         "id": name, "package": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
@@ -287,11 +295,13 @@ pub fn render(
         "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,
-        "checks": checks,
         "dependency_checks": dependency_checks(catalogue, package, instance, &requires),
         "record": {"service": name, "version": version, "digest": digest, "project": project, "root": root,
                    "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash()},
     });
+    if let (Value::Object(service), Value::Object(looks)) = (&mut service, looks) {
+        service.extend(looks);
+    }
     let vars = Map::from_iter([("service".to_owned(), service)]);
     Ok(Rendered { id: name, version: version.to_owned(), vars, digest, url, requires })
 }
@@ -389,11 +399,11 @@ fn merge(base: Value, top: Value) -> Value {
 
 /// `KEY='value'` lines in front of a job's script. The group makes the shell read all of it before it runs anything,
 /// so that no command of the script can eat the rest from standard input.
-fn script(exports: &str, body: &str) -> String {
+pub(super) fn script(exports: &str, body: &str) -> String {
     format!("{exports}{{\n{body}\n}} </dev/null\n")
 }
 
-fn exports(package: &Package, who: &str, keys: &[String], env: &Object) -> Result<String> {
+pub(super) fn exports(package: &Package, who: &str, keys: &[String], env: &Object) -> Result<String> {
     let mut text = String::new();
     for key in keys {
         let value = env.get(key).and_then(Value::as_str).ok_or_else(|| {

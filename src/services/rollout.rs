@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::backup::{self, Choices};
 use super::instance::Instance;
-use super::render::{self, HostPlace, Piece, Rendered};
+use super::render::{self, HostPlace, Rendered};
 use super::settings::{self, Settings, Sources};
 use super::world::host_scope;
 use super::{Catalogue, Mode, Package, ServiceDeploy, Services, declared};
@@ -183,8 +183,8 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
                 .value(&Value::Object(package.manifest.exports.clone()))
                 .map_err(|fault| fault.at(&package.place()))?;
             if chosen {
-                let piece = Piece { package, instance: &instance, version: &version };
-                let rendered = render::render(catalogue, piece, &place, &resolved, requires, &backups)?;
+                let placed = render::Placed { package, instance: &instance, host: &place, version: &version };
+                let rendered = render::render(catalogue, placed, &resolved, requires, &backups)?;
                 services.push(rendered);
             }
             Ok((resolved, exported))

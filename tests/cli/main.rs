@@ -3,8 +3,10 @@
 //! linked once.
 
 mod actions;
+mod author;
 mod bad_input;
 mod explain;
+mod guard;
 mod help;
 mod instances;
 mod lifecycle;

@@ -4,7 +4,9 @@
 //! The applications are stand-ins with the real interface (tests/images, tests/fixtures); their databases are real.
 
 mod maravia;
+mod nexus;
 mod shared;
+mod site;
 #[path = "../common/stage.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod stage;
@@ -15,7 +17,7 @@ use stage::Stage;
 
 static SCENE: stage::Scene = stage::Scene {
     prefix: "pv-packs-test",
-    hosts: &["a"],
+    hosts: &["a", "b"],
     inventory: "tests/packs/inventory",
     images: &[
         "traefik:v3.7.9",
@@ -25,6 +27,7 @@ static SCENE: stage::Scene = stage::Scene {
         "baptistearno/typebot-builder:3.18.0",
         "baptistearno/typebot-viewer:3.18.0",
         "provision-lab-uvicorn:trixie",
+        "provision-lab-python:trixie",
     ],
 };
 

@@ -3,13 +3,22 @@
 //! Databases, Redis and restic are the real programs; applications are stand-ins with the real interface (tests/images).
 
 mod s0;
+mod s1;
 #[path = "../common/stage.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod stage;
 
 static SCENE: stage::Scene = stage::Scene {
     prefix: "pv-seeds",
-    hosts: &["s0"],
+    hosts: &["s0", "vnm"],
     inventory: "tests/seeds/inventory",
-    images: &["pgvector/pgvector:pg17", "redis:8.0", "chatwoot/chatwoot:v4.17.1"],
+    images: &[
+        "pgvector/pgvector:pg17",
+        "redis:8.0",
+        "chatwoot/chatwoot:v4.17.1",
+        "postgres:17",
+        "vnm/backend:1.0",
+        "vnm/frontend:1.0",
+        "dpage/pgadmin4:9.9",
+    ],
 };

@@ -1,9 +1,10 @@
 //! Responses as curl prints them, and what a download is decided by.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::*;
+use super::uri::form;
 use crate::modules::testing::{build, calls, file_stat, said};
+use crate::plan::{Answer, FileKind, Observed, Operation, Output, Plan, Return};
 
 fn answer(text: &str, rc: i32) -> Answer {
     Answer::Output(Output { rc, stdout: text.into(), stderr: b"curl: (7) Failed to connect\n".to_vec() })

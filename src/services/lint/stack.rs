@@ -38,7 +38,7 @@ pub(super) fn findings(package: &Package, runtime: &str, mode: Mode, stack: &Val
     let known: Vec<String> = known_keys(package).collect();
     let mut texts = Vec::new();
     strings(stack, &mut texts);
-    let wanted: BTreeSet<String> = texts.iter().flat_map(|text| interpolated(text)).collect();
+    let wanted: BTreeSet<String> = texts.iter().flat_map(|text| references(text)).map(|(name, _)| name).collect();
     for name in wanted.iter().filter(|name| !known.contains(name)) {
         say(
             format!("the stack takes `${{{name}}}` from the environment, but the package has no setting `{name}`"),
@@ -100,9 +100,9 @@ fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
     }
 }
 
-/// What docker would put in: `$NAME`, `${NAME}`, `${NAME:-default}`; `$$` is a dollar sign.
-fn interpolated(text: &str) -> Vec<String> {
-    let mut names = Vec::new();
+/// What docker would put in: `$NAME`, `${NAME}`, `${NAME:-default}`, each with its default; `$$` is a dollar sign.
+pub(in crate::services) fn references(text: &str) -> Vec<(String, Option<String>)> {
+    let mut found = Vec::new();
     let mut rest = text;
     while let Some((_, after)) = rest.split_once('$') {
         if let Some(escaped) = after.strip_prefix('$') {
@@ -113,11 +113,13 @@ fn interpolated(text: &str) -> Vec<String> {
         let end = braced.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(braced.len());
         let (name, behind) = braced.split_at(end);
         if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-            names.push(name.to_owned());
+            let default = behind.strip_prefix(":-").or_else(|| behind.strip_prefix('-'));
+            let default = default.filter(|_| after.starts_with('{')).and_then(|text| text.split('}').next());
+            found.push((name.to_owned(), default.map(str::to_owned)));
         }
         rest = behind;
     }
-    names
+    found
 }
 
 #[cfg(test)]
@@ -127,7 +129,8 @@ mod tests {
 
     #[test]
     fn variables_of_docker_are_found() {
-        assert_eq!(interpolated("a ${A} $B ${C:-d}/$$D $${E} $ 5 $1"), ["A", "B", "C"]);
+        let found = references("a ${A} $B-x ${C:-d}/$$D $${E} $ 5 $1");
+        assert_eq!(found, [("A".into(), None), ("B".into(), None), ("C".into(), Some("d".into()))]);
     }
 
     #[test]
