@@ -8,6 +8,7 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::Result;
 use crate::report::style;
 
+mod action;
 mod ask;
 mod backup;
 mod common;
@@ -16,10 +17,13 @@ mod consent;
 mod console;
 mod containers;
 mod credentials;
+mod diagnose;
+mod doctor;
 mod down;
 mod edit;
 mod execute;
 mod explain;
+mod findings;
 mod guard;
 mod history;
 mod inventory;
@@ -47,6 +51,7 @@ mod status;
 mod up;
 mod update;
 mod verify;
+mod watch;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -103,6 +108,9 @@ enum Verb {
     /// As regen, and their images are fetched again too
     #[command(visible_alias = "limpiar")]
     Clean(regen::Clean),
+    /// Run a named piece of maintenance that a package brings along
+    #[command(visible_alias = "acción")]
+    Action(action::Flags),
     /// Restart the containers of services
     #[command(visible_alias = "reiniciar")]
     Restart(restart::Flags),
@@ -130,6 +138,14 @@ enum Verb {
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
+    /// Containers, whether they can be reached, and checks: a table, a report, a bundle for whoever helps
+    #[command(visible_alias = "diagnosticar")]
+    Diagnose(diagnose::Flags),
+    /// Known trouble: what was seen, and what to do about it
+    Doctor(doctor::Flags),
+    /// Look again and again, and tell when a threshold is broken
+    #[command(visible_alias = "vigilar")]
+    Watch(watch::Flags),
     /// Make the checks that the services bring
     #[command(visible_alias = "verificar")]
     Verify(verify::Flags),
@@ -228,6 +244,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         None => block_on(rollout::main(cli.rollout)),
         Some(Verb::Menu(flags)) => menu::main(flags),
         Some(Verb::Configure(flags)) => configure::main(flags),
+        Some(Verb::Action(flags)) => block_on(action::main(flags)),
         Some(Verb::Credentials(flags)) => credentials::main(flags),
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
         Some(Verb::Up(flags)) => block_on(up::main(flags)),
@@ -244,6 +261,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Tunnel(flags)) => block_on(console::tunnel(flags)),
         Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
+        Some(Verb::Diagnose(flags)) => block_on(diagnose::main(flags)),
+        Some(Verb::Doctor(flags)) => block_on(doctor::main(flags)),
+        Some(Verb::Watch(flags)) => block_on(watch::main(flags)),
         Some(Verb::Verify(flags)) => block_on(verify::main(flags)),
         Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
         Some(Verb::Restore(flags)) => block_on(restore::main(flags)),

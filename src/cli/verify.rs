@@ -9,11 +9,14 @@ use crate::event::{Event, Kind, Outcome, Status, TaskRef};
 use crate::plan::Object;
 use crate::report::style::{dim, green, red, yellow};
 
+mod security;
+
 #[derive(Args)]
 #[command(after_help = "Examples:
   provision verify --host clienteA
   provision verify --host clienteA --services chat --fail-fast
   provision verify --host clienteA --full                           also what costs something or leaves traces
+  provision verify --host clienteA --security                       the list before a client goes live
   provision verify --host dev --base-url http://localhost:8000      ask another address
 
 Exit code 1 if a check failed; a failed check of severity `warning` is told and does not count.")]
@@ -23,6 +26,9 @@ pub struct Flags {
     /// Also checks that have side effects
     #[arg(long)]
     full: bool,
+    /// Instead of the services' checks: credentials, open ports, firewall, certificates, backups, logs …
+    #[arg(long, conflicts_with_all = ["full", "fail_fast", "base_url"])]
+    security: bool,
     /// Stop at the first check that fails
     #[arg(long)]
     fail_fast: bool,
@@ -45,6 +51,9 @@ struct Count {
 }
 
 pub async fn main(flags: Flags) -> Result<u8> {
+    if flags.security {
+        return security::main(&flags).await;
+    }
     let mut vars = Object::new();
     if let Some(base) = &flags.base_url {
         if !base.starts_with("http://") && !base.starts_with("https://") {

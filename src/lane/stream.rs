@@ -111,7 +111,7 @@ mod tests {
         let args: Vec<String> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
         assert_eq!(args[..2], ["-t", "-q"]);
         assert!(args.contains(&"User=op".to_owned()) && args.contains(&"Port=2222".to_owned()), "{args:?}");
-        assert!(args.contains(&"UserKnownHostsFile=/k".to_owned()) && !args.contains(&"BatchMode=yes".to_owned()));
+        assert!(args.contains(&"UserKnownHostsFile=\"/k\"".to_owned()) && !args.contains(&"BatchMode=yes".to_owned()));
         assert_eq!(args[args.len() - 3..], ["--", "h", "exec docker ps"]);
         let local = terminal(&Target::local("x"), "exit 3").status().unwrap();
         assert_eq!(local.code(), Some(3));

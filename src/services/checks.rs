@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::catalogue::Package;
 use super::lint::is_long_running;
 use super::mode::Mode;
+use super::render::{exports, script as script_text};
 use crate::error::{Error, Result};
 use crate::modules::check::{Check, From, Look};
 use crate::plan::Object;
@@ -61,6 +62,31 @@ pub(super) fn render(
                 "check": check}))
         })
         .collect()
+}
+
+/// The list `service.doctor`: each rule with the check that finds the trouble, and the text of its remedy.
+pub(super) fn rules(package: &Package, scope: &Scope, env: &Object) -> Result<Vec<Value>> {
+    let mut rules = Vec::new();
+    for rule in &package.manifest.doctor {
+        let script = json!({"file": rule.check, "from": "container", "service": rule.service, "env": rule.env});
+        let mut check = json!({"name": rule.id, "timeout": 60, "script": script});
+        let place = package.place_of(&rule.id);
+        let wrong =
+            |text: String| Error { place: Some(place.clone()), ..Error::new(format!("rule `{}`: {text}", rule.id)) };
+        if !rule.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') || rule.id.is_empty() {
+            return Err(wrong("its id is not of lowercase letters, digits and `-`".to_owned()));
+        }
+        complete(package, &mut check, true, env).map_err(|error| wrong(error.text))?;
+        let fix = match &rule.fix {
+            Some(file) => {
+                script_text(&exports(package, &format!("rule `{}`", rule.id), &rule.env, env)?, &package.read(file)?)
+            }
+            None => String::new(),
+        };
+        let title = scope.value(&Value::from(rule.title.as_str())).map_err(|fault| fault.at(&place))?;
+        rules.push(json!({"id": rule.id, "title": title, "service": rule.service, "check": check, "fix": fix}));
+    }
+    Ok(rules)
 }
 
 /// The services of the stack that a check is about.

@@ -118,8 +118,10 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     }
     let files = manifest.files.iter().map(|file| &file.src);
     let jobs = manifest.jobs.iter().flat_map(|job| [&job.check, &job.run]);
+    let rules = manifest.doctor.iter().flat_map(|rule| std::iter::once(&rule.check).chain(&rule.fix));
     let dockerfiles = manifest.builds.iter().filter_map(|build| build.default_dockerfile.as_ref());
-    for file in files.chain(jobs).chain(dockerfiles) {
+    let actions = manifest.actions.iter().map(|action| &action.run);
+    for file in files.chain(jobs).chain(rules).chain(dockerfiles).chain(actions) {
         if !shipped::exists(&package.dir.join(file)) {
             say(format!("`{file}` is not in the package"), "add the file or take it out of the manifest");
         }
@@ -142,7 +144,9 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
         let keys = database.admin_user_var.iter().chain(&database.admin_password_var);
         keys.map(|key| (format!("database `{}`", database.engine), key))
     });
-    for (who, key) in exported.chain(admins).filter(|(_, key)| !known.contains(key)) {
+    let acted = manifest.actions.iter();
+    let acted = acted.flat_map(|action| action.env.iter().map(|key| (format!("action `{}`", action.name), key)));
+    for (who, key) in exported.chain(acted).chain(admins).filter(|(_, key)| !known.contains(key)) {
         say(format!("{who} wants `{key}`, which is no setting of the package"), "declare it, or take it out there");
     }
     for mode in manifest.modes.named() {
@@ -182,6 +186,9 @@ fn checks(package: &Package, mode: Mode, stack: &Value, scope: &Scope, findings:
         Ok(rendered) => rendered,
         Err(error) => return findings.push(error),
     };
+    if let Err(error) = super::checks::rules(package, scope, &env) {
+        findings.push(error);
+    }
     let services: Vec<&String> =
         stack.get("services").and_then(Value::as_object).into_iter().flat_map(|s| s.keys()).collect();
     for (check, service) in super::checks::named_services(&rendered, mode) {

@@ -65,11 +65,17 @@ pub struct Manifest {
     pub health: Health,
     #[serde(default)]
     pub jobs: Vec<Job>,
+    /// Maintenance that is run by name, on demand.
+    #[serde(default)]
+    pub actions: Vec<Action>,
     #[serde(default)]
     pub urls: Vec<Url>,
     /// What `provision verify` looks at; each is a [`crate::modules::check::Check`] once its templates are rendered.
     #[serde(default)]
     pub checks: Vec<Value>,
+    /// Known trouble of this service, for `provision doctor`.
+    #[serde(default)]
+    pub doctor: Vec<Rule>,
     /// Addresses that people open, shown when the service is up.
     #[serde(default)]
     pub links: Vec<Link>,
@@ -291,6 +297,37 @@ pub struct Job {
     pub timeout: u64,
 }
 
+/// A named piece of maintenance: `provision action SERVICE NAME`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Action {
+    pub name: String,
+    /// One sentence, shown by `--list` and in the question.
+    pub description: String,
+    /// The stack's service in whose container it runs; none: on the host, in the service's folder.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// A script of the package.
+    pub run: String,
+    /// Settings exported to it, over standard input.
+    #[serde(default)]
+    pub env: Vec<String>,
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Seconds.
+    #[serde(default = "ten_minutes")]
+    pub timeout: u64,
+    /// Asked about before it runs.
+    #[serde(default)]
+    pub confirm: bool,
+    /// What the package declares as its backup is taken before.
+    #[serde(default)]
+    pub backup_first: bool,
+    /// false: it only looks.
+    #[serde(default = "yes")]
+    pub changes: bool,
+}
+
 fn ten_minutes() -> u64 {
     600
 }
@@ -321,6 +358,26 @@ pub struct Link {
     pub url: String,
     #[serde(default)]
     pub description: String,
+}
+
+/// Trouble that a package knows: a script finds it, another may mend it; both run in a container.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Lowercase letters, digits and `-`.
+    pub id: String,
+    /// What should be so.
+    pub title: String,
+    /// The stack's service in whose container the scripts run.
+    pub service: String,
+    /// A script of the package; rc 0 is well, else its last line is the evidence.
+    pub check: String,
+    /// A script of the package that mends it without losing anything.
+    #[serde(default)]
+    pub fix: Option<String>,
+    /// Settings exported to both.
+    #[serde(default)]
+    pub env: Vec<String>,
 }
 
 fn ok_status() -> Vec<u16> {

@@ -22,6 +22,7 @@ pub mod render;
 pub mod rollout;
 pub mod settings;
 mod traps;
+mod wires;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};

@@ -12,7 +12,7 @@ use super::catalogue::{Catalogue, Package, hex};
 use super::instance::Instance;
 use super::mode::Mode;
 use super::settings::{Settings, known_keys, secret_names};
-use super::{checks, mounted, ports, traps};
+use super::{checks, mounted, ports, traps, wires};
 use crate::error::{Error, Place, Result};
 use crate::plan::{Object, quote};
 use crate::shipped;
@@ -222,6 +222,9 @@ pub fn render(
         }));
     }
     let checks = checks::render(package, scope, &containers, &urls, &env)?;
+    let doctor = checks::rules(package, scope, &env)?;
+    let secrets: Vec<&String> =
+        settings.values.iter().filter(|(_, setting)| setting.secret).map(|(key, _)| key).collect();
     let mut links = Vec::new();
     let of_mode = manifest.modes.of(host.mode).into_iter().flat_map(|variant| &variant.links);
     for link in manifest.links.iter().chain(of_mode) {
@@ -229,11 +232,21 @@ pub fn render(
     }
     let mut jobs = Vec::new();
     for job in &manifest.jobs {
-        let exports = exports(package, &job.name, &job.env, &env)?;
+        let exports = exports(package, &format!("job `{}`", job.name), &job.env, &env)?;
         jobs.push(json!({
             "name": job.name, "service": job.service, "user": job.user, "timeout": job.timeout,
             "check": script(&exports, &package.read(&job.check)?),
             "run": script(&exports, &package.read(&job.run)?),
+        }));
+    }
+    let mut actions = Vec::new();
+    for action in &manifest.actions {
+        let place = format!("PROJECT={}; ROOT={}; export PROJECT ROOT\n", quote(&project), quote(&root));
+        let settings = exports(package, &format!("action `{}`", action.name), &action.env, &env)?;
+        actions.push(json!({
+            "name": action.name, "service": action.service.clone().unwrap_or_default(), "user": action.user,
+            "timeout": action.timeout, "backup_first": action.backup_first, "changes": action.changes,
+            "script": script(&format!("{place}{settings}"), &package.read(&action.run)?),
         }));
     }
     let mut databases = Vec::new();
@@ -268,20 +281,27 @@ pub fn render(
         _ => "com.docker.compose.project",
     };
     let url = urls.first().and_then(|url| url["url"].as_str()).map(origin_of);
-    let service = json!({
+    // for the verbs that look
+    let looks = json!({
+        "checks": checks, "doctor": doctor, "secrets": secrets,
+        "wires": wires::wires(&containers, &env), "upstreams": wires::upstreams(&containers, &env),
+    });
+    let mut service = json!({
         "id": name, "package": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files, "builds": builds,
-        "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "container_names": names, "images": images,
+        "databases": databases, "jobs": jobs, "actions": actions, "urls": urls, "links": links, "ports": ports, "container_names": names, "images": images,
         "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,
-        "checks": checks,
         "dependency_checks": dependency_checks(catalogue, package, instance, &requires),
         "record": {"service": name, "version": version, "digest": digest, "project": project, "root": root,
                    "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash()},
     });
+    if let (Value::Object(service), Value::Object(looks)) = (&mut service, looks) {
+        service.extend(looks);
+    }
     let vars = Map::from_iter([("service".to_owned(), service)]);
     Ok(Rendered { id: name, version: version.to_owned(), vars, digest, url, requires })
 }
@@ -379,17 +399,17 @@ fn merge(base: Value, top: Value) -> Value {
 
 /// `KEY='value'` lines in front of a job's script. The group makes the shell read all of it before it runs anything,
 /// so that no command of the script can eat the rest from standard input.
-fn script(exports: &str, body: &str) -> String {
+pub(super) fn script(exports: &str, body: &str) -> String {
     format!("{exports}{{\n{body}\n}} </dev/null\n")
 }
 
-fn exports(package: &Package, job: &str, keys: &[String], env: &Object) -> Result<String> {
+pub(super) fn exports(package: &Package, who: &str, keys: &[String], env: &Object) -> Result<String> {
     let mut text = String::new();
     for key in keys {
         let value = env.get(key).and_then(Value::as_str).ok_or_else(|| {
             Error {
                 place: Some(package.place()),
-                ..Error::new(format!("job `{job}` wants `{key}`, which is no setting of `{}`", package.id))
+                ..Error::new(format!("{who} wants `{key}`, which is no setting of `{}`", package.id))
             }
             .did_you_mean(key, env.keys().map(String::as_str))
         })?;

@@ -1,10 +1,14 @@
 //! Looking at services: every kind of check on real things, once right and once wrong.
 
 mod certificates;
+mod diagnose;
+mod doctor;
+mod security;
 #[path = "../common/stage.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod stage;
 mod verify;
+mod watch;
 
 use std::sync::{MutexGuard, OnceLock};
 
@@ -28,6 +32,13 @@ fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
         stage.must(&stage.runs("deploy"), &[&["--host", "a", "--yes"], REGISTRY].concat(), 0);
     });
     Some((turn, stage))
+}
+
+/// Starts a container of the package again, and waits until it is healthy.
+fn revive(stage: &Stage, service: &str) {
+    let script = "docker start versatile-lookout-NAME-1 >/dev/null; \
+        until docker inspect -f '{{.State.Health.Status}}' versatile-lookout-NAME-1 | grep -qx healthy; do sleep 0.3; done";
+    stage.inside("a", &script.replace("NAME", service));
 }
 
 /// A verb that looks, on the host: it must end with this code.

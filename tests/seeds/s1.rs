@@ -215,11 +215,13 @@ fn nothing_is_left(vnm: &Vnm<'_>) {
 /// The program on the machine that it works on: `connection: local`, in debug without being told.
 fn on_the_machine_itself(vnm: &Vnm<'_>) {
     let container = format!("{}-vnm", SCENE.prefix);
-    let examples = format!("{}/examples", env!("CARGO_MANIFEST_DIR"));
-    stage::shell(
-        "docker cp \"$2\" \"$1:/usr/local/bin/provision\" && docker cp \"$3\" \"$1:/root/examples\"",
-        &[&container, env!("CARGO_BIN_EXE_provision"), &examples],
-    );
+    let program = env!("CARGO_BIN_EXE_provision");
+    stage::shell("docker cp \"$2\" \"$1:/usr/local/bin/provision\"", &[&container, program]);
+    // a program that was built for tests reads what it ships from its own folder
+    for folder in ["playbooks", "registry", "examples"] {
+        let from = format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"));
+        stage::shell("docker cp \"$2\" \"$1:/root/\"", &[&container, &from]);
+    }
     vnm.inside(
         "mkdir -p /root/inventory /root/.ssh && cd /root && ssh-keygen -q -t ed25519 -N '' -f .ssh/id_ed25519 && printf 'all: {hosts: {esta: {ansible_connection: local, services: [vnm]}}}\n' >inventory/hosts.yml \
          && provision secrets init >/dev/null",

@@ -42,6 +42,12 @@ async fn requests_have_a_method_headers_and_a_body() {
     assert!(asked.contains("content-type: application/json"), "{asked}");
     let wrong = json!({"url": format!("http://127.0.0.1:{port}/"), "status": 201, "response_headers": {"Strict": ""}});
     assert!(look(json!({"http": wrong}), json!({})).await.unwrap_err().msg.contains("without the header Strict"));
+    let rate = |unwanted: &str| {
+        let url = format!("http://127.0.0.1:{port}/");
+        json!({"http": {"url": url, "status": [], "no_headers": {"X-Rate": unwanted}}})
+    };
+    assert!(look(rate("^1[1-9]$"), json!({})).await.is_ok());
+    assert!(look(rate("1"), json!({})).await.unwrap_err().msg.contains("answers with X-Rate: 10"));
 }
 
 #[tokio::test]

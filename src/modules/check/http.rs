@@ -24,7 +24,7 @@ pub struct Http {
     /// Text as it is; a mapping or list as JSON.
     #[serde(default)]
     pub body: Option<Value>,
-    /// Any of these is right.
+    /// Any of these is right; none: every answer is.
     #[serde(default = "ok", deserialize_with = "statuses")]
     pub status: Vec<u16>,
     #[serde(default)]
@@ -35,12 +35,18 @@ pub struct Http {
     /// `a.b.0`: the value that must be there in a JSON body.
     #[serde(default)]
     pub json: IndexMap<String, Value>,
+    /// The most that the number at a path may be.
+    #[serde(default)]
+    pub json_max: IndexMap<String, f64>,
     /// Paths that must be there.
     #[serde(default, deserialize_with = "args::list")]
     pub json_has: Vec<String>,
     /// Response headers that must be there, with a text that must be in them; an empty one must only be there.
     #[serde(default)]
     pub response_headers: IndexMap<String, String>,
+    /// Response headers that no such text (a regular expression) may be in.
+    #[serde(default)]
+    pub no_headers: IndexMap<String, String>,
     #[serde(default = "yes", deserialize_with = "args::flag")]
     pub validate_certs: bool,
     /// Connect here instead of where the name points; from the operator's side only.
@@ -104,13 +110,15 @@ impl Answered {
 
 impl Http {
     pub(super) fn validate(&self) -> Result<(), String> {
-        if !self.response_headers.is_empty() && self.from != From::Operator {
-            return Err("`response_headers` can be looked at from the operator's side only".to_owned());
+        let headers = !self.response_headers.is_empty() || !self.no_headers.is_empty();
+        if headers && self.from != From::Operator {
+            return Err("response headers can be looked at from the operator's side only".to_owned());
         }
         if !self.method.chars().all(|c| c.is_ascii_alphabetic()) {
             return Err(format!("{:?} is not a method", self.method));
         }
-        inside::pattern(self.matches.as_deref()).map(drop)
+        let texts = self.no_headers.values().map(String::as_str).chain(self.matches.as_deref());
+        texts.map(Some).try_for_each(|text| inside::pattern(text).map(drop))
     }
 
     /// The body as it is sent, and the type that it has if no header says another.
@@ -189,7 +197,7 @@ impl Http {
         let failed = |text: String| {
             Failure::new(text).with("status", *status).with("elapsed_ms", *took_ms).with("content", brief(body))
         };
-        if !self.status.contains(status) {
+        if !self.status.is_empty() && !self.status.contains(status) {
             let wanted = self.status.iter().map(u16::to_string).collect::<Vec<_>>().join(" or ");
             return Err(failed(format!("{} answers {status} instead of {wanted}", self.url)));
         }
@@ -211,11 +219,28 @@ impl Http {
                 Some(_) => {}
             }
         }
-        if !self.json.is_empty() || !self.json_has.is_empty() {
+        for (name, unwanted) in &self.no_headers {
+            let Some(value) = answered.headers.get(&name.to_lowercase()) else { continue };
+            let regex = inside::pattern(Some(unwanted)).map_err(Failure::new)?;
+            if regex.map(|regex| pattern::search(&regex, value)).transpose()? == Some(true) {
+                return Err(failed(format!("{} answers with {name}: {value}", self.url)));
+            }
+        }
+        if !self.json.is_empty() || !self.json_has.is_empty() || !self.json_max.is_empty() {
             let found: Value = serde_json::from_str(body.trim())
                 .map_err(|error| failed(format!("{} answers {status}, but not with JSON: {error}", self.url)))?;
             for path in &self.json_has {
                 at(&found, path).ok_or_else(|| failed(format!("{} has no `{path}` in its answer", self.url)))?;
+            }
+            for (path, most) in &self.json_max {
+                let number = at(&found, path).and_then(Value::as_f64);
+                match number {
+                    None => return Err(failed(format!("{} has no number `{path}` in its answer", self.url))),
+                    Some(number) if number > *most => {
+                        return Err(failed(format!("{}: `{path}` is {number}, more than {most}", self.url)));
+                    }
+                    Some(_) => {}
+                }
             }
             for (path, wanted) in &self.json {
                 match at(&found, path) {

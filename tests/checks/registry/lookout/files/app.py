@@ -25,6 +25,13 @@ class Api(BaseHTTPRequestHandler):
         else:
             self.answer(404, {"error": "no such path"})
 
+    def do_OPTIONS(self):
+        self.send_response(204)
+        if self.path == "/config":
+            self.send_header("Access-Control-Allow-Origin", "*")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.headers.get("X-Api-Key") != os.environ["API_KEY"]:
@@ -66,6 +73,8 @@ class Mail(socketserver.StreamRequestHandler):
                 say("250 ok")
 
 
+# who only tries the door is no error
+socketserver.BaseServer.handle_error = lambda *_: None
 socketserver.ThreadingTCPServer.allow_reuse_address = True
 threading.Thread(target=socketserver.ThreadingTCPServer(("0.0.0.0", 2525), Mail).serve_forever, daemon=True).start()
 print("ready", flush=True)

@@ -1,0 +1,1 @@
+[ -n "$API_KEY" ] && : >/tmp/marker

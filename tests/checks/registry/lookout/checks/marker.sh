@@ -1,0 +1,1 @@
+[ -e /tmp/marker ] || { echo "there is no marker"; exit 1; }
