@@ -129,8 +129,8 @@ fn a_compose_file_becomes_a_package() {
     for piece in [
         "image: example/web:2.3",
         "postgres://app:${DB_PASSWORD}@db/app",
-        "APP_NAME: ${APP_NAME}",
-        "LEVEL: ${DB_LEVEL}",
+        "APP_NAME: '${APP_NAME}'",
+        "LEVEL: '${DB_LEVEL}'",
         "/services/store/data/uploads:/srv/uploads",
         "/services/store/conf/web.conf:/etc/web.conf:ro",
         "127.0.0.1:9100:9100",
@@ -141,7 +141,7 @@ fn a_compose_file_becomes_a_package() {
     }
     let swarm = project.says(&[&["registry", "render", "store", "-e", "runtime=swarm"], &set[..]].concat());
     assert!(!swarm.contains("condition: service_healthy") && swarm.contains("mode: replicated-job"), "{swarm}");
-    let explained = project.says(&["explain", "store/APP_NAME", "--host", "ana"]);
+    let explained = project.says(&[&["explain", "store/APP_NAME"], &set[..]].concat());
     assert!(explained.contains("Tienda {{ central }}"), "{explained}");
 }
 

@@ -258,7 +258,16 @@ impl List {
         format!("↑↓ mover · RePág/AvPág página · {marks}Intro seguir · Esc atrás · q+Intro salir")
     }
 
-    fn row(&self, index: usize, here: bool, columns: usize) -> Line {
+    /// Columns of id, title and badge, so that all entries that are shown fit.
+    fn widths(&self, shown: &[usize], columns: usize) -> [usize; 3] {
+        let widest = |text: fn(&Entry) -> &String| {
+            shown.iter().map(|index| text(&self.entries[*index]).chars().count()).max().unwrap_or(0)
+        };
+        let (id, badge) = (widest(|entry| &entry.id).min(24), widest(|entry| &entry.badge).min(14));
+        [id, widest(|entry| &entry.title).min(columns.saturating_sub(id + badge + 50).max(16)), badge]
+    }
+
+    fn row(&self, index: usize, here: bool, [id, title, badge]: [usize; 3]) -> Line {
         let entry = &self.entries[index];
         let box_text = match (self.how_many, self.marked.contains(&index)) {
             (HowMany::One, _) => "",
@@ -267,10 +276,6 @@ impl List {
         };
         let digits = self.entries.len().to_string().len();
         let name = format!("{} {box_text}{:>digits$}  ", if here { "❯" } else { " " }, index + 1);
-        let widest =
-            |text: fn(&Entry) -> &String| self.entries.iter().map(|e| text(e).chars().count()).max().unwrap_or(0);
-        let (id, badge) = (widest(|entry| &entry.id).min(24), widest(|entry| &entry.badge).min(14));
-        let title = widest(|entry| &entry.title).min(columns.saturating_sub(id + badge + 50).max(16));
         let paint = match entry.state {
             State::Neutral => str::to_owned,
             State::Available => dim,
@@ -350,6 +355,7 @@ impl Face for List {
         let shown = self.shown();
         let pages = pages(&self.entries, &shown, rows);
         let page = pages.iter().position(|page| page.contains(&Row::Entry(self.cursor))).unwrap_or(0);
+        let widths = self.widths(&shown, size.columns);
         let mut lines = self.head(page, pages.len());
         let mut body: Vec<Line> = pages[page]
             .iter()
@@ -358,7 +364,7 @@ impl Face for List {
                     let sigue = if *goes_on { " (sigue)" } else { "" };
                     vec![painted(format!(" {}{sigue}", self.entries[*index].heading), bold)]
                 }
-                Row::Entry(position) => self.row(shown[*position], *position == self.cursor, size.columns),
+                Row::Entry(position) => self.row(shown[*position], *position == self.cursor, widths),
             })
             .collect();
         if shown.is_empty() {
