@@ -8,6 +8,7 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::Result;
 use crate::report::style;
 
+mod action;
 mod ask;
 mod backup;
 mod common;
@@ -108,6 +109,9 @@ enum Verb {
     /// As regen, and their images are fetched again too
     #[command(visible_alias = "limpiar")]
     Clean(regen::Clean),
+    /// Run a named piece of maintenance that a package brings along
+    #[command(visible_alias = "acción")]
+    Action(action::Flags),
     /// Restart the containers of services
     #[command(visible_alias = "reiniciar")]
     Restart(restart::Flags),
@@ -242,6 +246,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         None => block_on(rollout::main(cli.rollout)),
         Some(Verb::Menu(flags)) => menu::main(flags),
         Some(Verb::Configure(flags)) => configure::main(flags),
+        Some(Verb::Action(flags)) => block_on(action::main(flags)),
         Some(Verb::Credentials(flags)) => credentials::main(flags),
         Some(Verb::Run(flags)) => block_on(run::main(flags)),
         Some(Verb::Up(flags)) => block_on(up::main(flags)),

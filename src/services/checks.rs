@@ -78,7 +78,9 @@ pub(super) fn rules(package: &Package, scope: &Scope, env: &Object) -> Result<Ve
         }
         complete(package, &mut check, true, env).map_err(|error| wrong(error.text))?;
         let fix = match &rule.fix {
-            Some(file) => script_text(&exports(package, &rule.id, &rule.env, env)?, &package.read(file)?),
+            Some(file) => {
+                script_text(&exports(package, &format!("rule `{}`", rule.id), &rule.env, env)?, &package.read(file)?)
+            }
             None => String::new(),
         };
         let title = scope.value(&Value::from(rule.title.as_str())).map_err(|fault| fault.at(&place))?;

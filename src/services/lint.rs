@@ -120,7 +120,8 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     let jobs = manifest.jobs.iter().flat_map(|job| [&job.check, &job.run]);
     let rules = manifest.doctor.iter().flat_map(|rule| std::iter::once(&rule.check).chain(&rule.fix));
     let dockerfiles = manifest.builds.iter().filter_map(|build| build.default_dockerfile.as_ref());
-    for file in files.chain(jobs).chain(rules).chain(dockerfiles) {
+    let actions = manifest.actions.iter().map(|action| &action.run);
+    for file in files.chain(jobs).chain(rules).chain(dockerfiles).chain(actions) {
         if !shipped::exists(&package.dir.join(file)) {
             say(format!("`{file}` is not in the package"), "add the file or take it out of the manifest");
         }
@@ -143,7 +144,9 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
         let keys = database.admin_user_var.iter().chain(&database.admin_password_var);
         keys.map(|key| (format!("database `{}`", database.engine), key))
     });
-    for (who, key) in exported.chain(admins).filter(|(_, key)| !known.contains(key)) {
+    let acted = manifest.actions.iter();
+    let acted = acted.flat_map(|action| action.env.iter().map(|key| (format!("action `{}`", action.name), key)));
+    for (who, key) in exported.chain(acted).chain(admins).filter(|(_, key)| !known.contains(key)) {
         say(format!("{who} wants `{key}`, which is no setting of the package"), "declare it, or take it out there");
     }
     for mode in manifest.modes.named() {

@@ -65,6 +65,9 @@ pub struct Manifest {
     pub health: Health,
     #[serde(default)]
     pub jobs: Vec<Job>,
+    /// Maintenance that is run by name, on demand.
+    #[serde(default)]
+    pub actions: Vec<Action>,
     #[serde(default)]
     pub urls: Vec<Url>,
     /// What `provision verify` looks at; each is a [`crate::modules::check::Check`] once its templates are rendered.
@@ -292,6 +295,37 @@ pub struct Job {
     /// Seconds.
     #[serde(default = "ten_minutes")]
     pub timeout: u64,
+}
+
+/// A named piece of maintenance: `provision action SERVICE NAME`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Action {
+    pub name: String,
+    /// One sentence, shown by `--list` and in the question.
+    pub description: String,
+    /// The stack's service in whose container it runs; none: on the host, in the service's folder.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// A script of the package.
+    pub run: String,
+    /// Settings exported to it, over standard input.
+    #[serde(default)]
+    pub env: Vec<String>,
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Seconds.
+    #[serde(default = "ten_minutes")]
+    pub timeout: u64,
+    /// Asked about before it runs.
+    #[serde(default)]
+    pub confirm: bool,
+    /// What the package declares as its backup is taken before.
+    #[serde(default)]
+    pub backup_first: bool,
+    /// false: it only looks.
+    #[serde(default = "yes")]
+    pub changes: bool,
 }
 
 fn ten_minutes() -> u64 {

@@ -232,11 +232,21 @@ pub fn render(
     }
     let mut jobs = Vec::new();
     for job in &manifest.jobs {
-        let exports = exports(package, &job.name, &job.env, &env)?;
+        let exports = exports(package, &format!("job `{}`", job.name), &job.env, &env)?;
         jobs.push(json!({
             "name": job.name, "service": job.service, "user": job.user, "timeout": job.timeout,
             "check": script(&exports, &package.read(&job.check)?),
             "run": script(&exports, &package.read(&job.run)?),
+        }));
+    }
+    let mut actions = Vec::new();
+    for action in &manifest.actions {
+        let place = format!("PROJECT={}; ROOT={}; export PROJECT ROOT\n", quote(&project), quote(&root));
+        let settings = exports(package, &format!("action `{}`", action.name), &action.env, &env)?;
+        actions.push(json!({
+            "name": action.name, "service": action.service.clone().unwrap_or_default(), "user": action.user,
+            "timeout": action.timeout, "backup_first": action.backup_first, "changes": action.changes,
+            "script": script(&format!("{place}{settings}"), &package.read(&action.run)?),
         }));
     }
     let mut databases = Vec::new();
@@ -281,7 +291,7 @@ pub fn render(
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files, "builds": builds,
-        "databases": databases, "jobs": jobs, "urls": urls, "links": links, "ports": ports, "container_names": names, "images": images,
+        "databases": databases, "jobs": jobs, "actions": actions, "urls": urls, "links": links, "ports": ports, "container_names": names, "images": images,
         "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,
@@ -393,13 +403,13 @@ pub(super) fn script(exports: &str, body: &str) -> String {
     format!("{exports}{{\n{body}\n}} </dev/null\n")
 }
 
-pub(super) fn exports(package: &Package, job: &str, keys: &[String], env: &Object) -> Result<String> {
+pub(super) fn exports(package: &Package, who: &str, keys: &[String], env: &Object) -> Result<String> {
     let mut text = String::new();
     for key in keys {
         let value = env.get(key).and_then(Value::as_str).ok_or_else(|| {
             Error {
                 place: Some(package.place()),
-                ..Error::new(format!("job `{job}` wants `{key}`, which is no setting of `{}`", package.id))
+                ..Error::new(format!("{who} wants `{key}`, which is no setting of `{}`", package.id))
             }
             .did_you_mean(key, env.keys().map(String::as_str))
         })?;

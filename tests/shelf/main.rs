@@ -1,5 +1,6 @@
-//! What packages declare, on one real host: several instances of a package side by side.
+//! What packages declare, on one real host: several instances of a package side by side, actions.
 
+mod actions;
 mod instances;
 #[path = "../common/stage.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]

@@ -27,7 +27,8 @@ pub(super) fn findings(package: &Package, runtime: &str, mode: Mode, stack: &Val
     let backups: Vec<(String, String)> =
         manifest.backup.iter().filter_map(|item| Some((format!("backup `{}`", item.name()), service(item)?))).collect();
     let backups = backups.iter().map(|(who, wanted)| (who.clone(), wanted));
-    let wanted = jobs.chain(databases).chain(backups).chain(builds);
+    let actions = manifest.actions.iter().filter_map(|a| Some((format!("action `{}`", a.name), a.service.as_ref()?)));
+    let wanted = jobs.chain(actions).chain(databases).chain(backups).chain(builds);
     for (who, wanted) in wanted.filter(|(_, wanted)| !names.contains(&wanted.as_str())) {
         say(
             format!("{who} is for the service `{wanted}`, which the stack does not have"),

@@ -1,0 +1,117 @@
+//! Taking backups: what is left of failed ones, locks, how long they stay, the timer.
+
+use serde_json::Value;
+
+use super::{address, archives, enter, must, rest, run, snapshots, stage};
+
+#[test]
+fn a_dump_that_fails_stores_nothing() {
+    let Some((_turn, stage)) = enter("a_dump_that_fails_stores_nothing") else { return };
+    let repository = rest(stage);
+    let args = ["backup", "--host", "a", "--services", "postgres", "--yes", "-e", &repository];
+    must(stage, "fails", &args);
+    let before = (archives(stage, "postgres"), snapshots(stage, "postgres", &["-e", &repository]));
+    assert!(!before.1.is_empty());
+    // half a dump, then the end
+    let path = "/usr/lib/postgresql/17/bin/pg_dump";
+    let broken = "printf '#!/bin/sh\\necho CREATE TABLE half\\nexit 1\\n'";
+    stage.inside(
+        "a",
+        &format!(
+            "docker exec -u 0 versatile-postgres sh -c \"mv {path} {path}.whole; {broken} >{path}; chmod 755 {path}\""
+        ),
+    );
+    let failed = run(stage, "fails", &args);
+    stage.inside("a", &format!("docker exec -u 0 versatile-postgres mv {path}.whole {path}"));
+    failed.expect(1);
+    assert!(failed.stdout.contains("nothing was stored"), "{}", failed.stdout);
+    assert_eq!((archives(stage, "postgres"), snapshots(stage, "postgres", &["-e", &repository])), before);
+    let status: Value = serde_json::from_str(&stage.inside("a", "cat /var/lib/provision/backup/status.json")).unwrap();
+    let mine = status.as_array().unwrap().iter().find(|one| one["service"] == "postgres").unwrap();
+    assert_eq!((&mine["ok"], mine["last_success"].as_str().unwrap().len()), (&Value::Bool(false), 20), "{mine}");
+    // one that did end well, from a server that was not running
+    stage.inside("a", "docker stop versatile-postgres >/dev/null");
+    must(stage, "fails", &args);
+    assert_eq!(stage.inside("a", "docker inspect -f '{{.State.Running}}' versatile-postgres"), "false");
+    stage.inside(
+        "a",
+        "docker start versatile-postgres >/dev/null; until docker exec versatile-postgres pg_isready -qU postgres; do sleep 0.2; done; ls -A /var/lib/provision/backup/work | grep . && exit 1; true",
+    );
+}
+
+#[test]
+fn what_a_killed_restic_locked_is_freed_and_the_retention_holds() {
+    let Some((_turn, stage)) = enter("what_a_killed_restic_locked_is_freed_and_the_retention_holds") else { return };
+    // over SFTP
+    let repository = format!("backup_repository=sftp:operator@{}:restic", address(stage));
+    let args = [
+        "backup",
+        "--host",
+        "a",
+        "--services",
+        "redis",
+        "--yes",
+        "-e",
+        &repository,
+        "-e",
+        "backup_destinations=restic",
+    ];
+    must(stage, "sftp", &args);
+    must(
+        stage,
+        "sftp",
+        &["backup", "schedule", "--host", "a", "--services", "redis", "--yes", "-e", &repository, "--rehearse", "Mon"],
+    );
+    let lock = "/home/operator/restic/locks";
+    assert_eq!(stage.inside("b", &format!("ls {lock} | wc -l")), "0");
+    // a lock of this host's whose process is gone, as kill -9 leaves it
+    let opened = r#"
+        . /var/lib/provision/backup/redis.conf
+        umask 077; mkdir -p /root/k; printf '%s\n' "$SSH_KEY" >/root/k/key; printf '%s\n' "$RESTIC_PASSWORD" >/root/k/password
+        (echo x; sleep 60) | restic -q -o sftp.args="-i /root/k/key -o UserKnownHostsFile=/var/lib/provision/backup/known_hosts" \
+            -r "$REPOSITORY" --password-file /root/k/password backup --stdin --host a >/dev/null 2>&1 &
+        sleep 4
+        pkill -9 -x restic; rm -rf /root/k
+    "#;
+    stage.inside("a", opened);
+    assert_eq!(stage.inside("b", &format!("ls {lock} | wc -l")), "1", "a lock was left behind");
+    let ran = must(stage, "sftp", &args);
+    assert!(ran.stdout.contains("all well"), "{}", ran.stdout);
+    assert_eq!(stage.inside("b", &format!("ls {lock} | wc -l")), "0");
+    must(stage, "sftp", &args);
+    let more = ["-e", repository.as_str(), "-e", "backup_destinations=restic"];
+    assert_eq!(snapshots(stage, "redis", &more).len(), 2, "backup_retention is {{last: 2}}");
+    // another password: loud, and nothing is made anew
+    let wrong = [&args[..], &["-e", "backup_repository=/srv/other"]].concat();
+    must(stage, "sftp", &wrong);
+    stage.inside("a", "cd /srv/other && for key in keys/*; do mv $key /root/key; done; restic init -q -r /srv/third --insecure-no-password && cp /srv/third/keys/* keys/ && cp -f /srv/third/config config");
+    let refused = run(stage, "sftp", &wrong);
+    refused.expect(1);
+    assert!(refused.stdout.contains("password does not open"), "{}", refused.stdout);
+}
+
+#[test]
+fn the_timer_does_it_alone_and_twice_is_once() {
+    let Some((_turn, stage)) = enter("the_timer_does_it_alone_and_twice_is_once") else { return };
+    let args = ["backup", "schedule", "--host", "a", "--services", "redis,notes", "--yes", "--rehearse", "Sun"];
+    must(stage, "schedule", &args);
+    must(stage, "schedule", &args);
+    assert_eq!(stage::counts(&stage::last_events(&stage.runs("schedule")), "a", "changed"), 0);
+    assert_eq!(
+        stage.inside("a", "stat -c %a /var/lib/provision/backup/redis.conf /var/lib/provision/backup/redis.sh"),
+        "600\n700"
+    );
+    let next = stage.inside("a", "systemctl show -p NextElapseUSecRealtime provision-backup-redis.timer");
+    assert!(next.contains(" 03:"), "{next}");
+    let before = archives(stage, "redis");
+    stage.inside("a", "systemctl start provision-backup-redis.service");
+    let after = archives(stage, "redis");
+    assert_eq!(after.iter().filter(|name| !before.contains(name)).count(), 1, "{before:?} {after:?}");
+    let journal = stage.inside("a", "journalctl -q -u provision-backup-redis --no-pager -o cat");
+    assert!(journal.contains("redis: stored /opt/ATS"), "{journal}");
+    must(stage, "schedule", &["backup", "schedule", "--host", "a", "--services", "redis,notes", "--yes", "--off"]);
+    assert_eq!(
+        stage.inside("a", "ls /etc/systemd/system/provision-* /var/lib/provision/backup/*.conf 2>/dev/null; true"),
+        ""
+    );
+}
