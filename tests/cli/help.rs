@@ -46,8 +46,9 @@ fn commands(text: &str) -> Vec<String> {
             let before = rest[..at].chars().next_back();
             let from = &rest[at..];
             let end = if before == Some('`') { from.find('`') } else { None };
-            let end = end
-                .or_else(|| ["  ", " #", " > ", " | ", " && ", ")`"].iter().filter_map(|stop| from.find(stop)).min());
+            let end = end.or_else(|| {
+                ["  ", " #", " > ", " < ", " | ", " && ", ")`"].iter().filter_map(|stop| from.find(stop)).min()
+            });
             let command = &from[..end.unwrap_or(from.len())];
             // a command stands alone, behind a prompt, or in code; a sentence about provision does not
             let alone = before.is_none_or(|c| c == '`' || c == '(')
