@@ -140,8 +140,10 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
         })?;
     }
     let order = catalogue.order_among(&chosen, &there, selection.with_dependencies)?;
-    // what is not rolled out now may still be what others are wired to
-    let all = catalogue.order_among(&chosen, &there, true).unwrap_or_else(|_| order.clone());
+    // what is not rolled out now may still be what others are wired to, also by a dependency that is not required
+    let rest = there.iter().filter(|name| !chosen.contains(name));
+    let wired: Vec<String> = chosen.iter().chain(rest).cloned().collect();
+    let all = catalogue.order_among(&wired, &there, true).unwrap_or_else(|_| order.clone());
     let place = HostPlace {
         host: host.to_owned(),
         runtime: text_var(&base, "runtime", "compose", host)?,

@@ -113,3 +113,26 @@ fn lint_says_what_a_second_instance_would_fight_over() {
     let says = "two instances would have the same container name `shop-web`";
     assert_eq!(ended.stdout.matches(says).count(), 1, "{}", ended.stdout);
 }
+
+#[test]
+fn what_a_client_declares_is_wired_even_if_only_one_service_is_named() {
+    let project = Project::with_key();
+    project.file(
+        "registry/cache/manifest.json",
+        r#"{"id": "cache", "name": "Cache", "version": "1", "extends": null, "exports": {"url": "redis://cache"}}"#,
+    );
+    project.file(
+        "registry/app/manifest.json",
+        r#"{"id": "app", "name": "App", "version": "1", "extends": null, "dependencies": [{"service": "cache", "required": false}],
+            "variables": [{"key": "MEMORY", "default": "{{ exports.cache.url | default('in memory') }}"}]}"#,
+    );
+    for name in ["cache", "app"] {
+        project.file(&format!("registry/{name}/stack.yml.j2"), "services: {}\n");
+    }
+    let memory = |services: &str| {
+        project.file("inventory/host_vars/ana.yml", &format!("services: {services}\n"));
+        project.says(&["explain", "app/MEMORY", "--host", "ana"])
+    };
+    assert!(memory("[app, cache]").contains("\"redis://cache\""));
+    assert!(memory("[app]").contains("\"in memory\""));
+}
