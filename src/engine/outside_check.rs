@@ -131,7 +131,7 @@ fn request(http: &Http, patience: Duration) -> Result<Return, Failure> {
     let status = response.status().as_u16();
     let body = response.body_mut().with_config().limit(BODY_LIMIT).read_to_vec().map_err(|error| problem(&error))?;
     let body = String::from_utf8_lossy(&body).into_owned();
-    http.judge(&Answered { status, body, headers, took_ms: begin.elapsed().as_millis() as u64 })
+    http.judge(&Answered { status, body, headers, took_ms: begin.elapsed().as_micros().div_ceil(1000) as u64 })
 }
 
 async fn connect(tcp: &Tcp, host: String, patience: Duration) -> Result<Return, Failure> {

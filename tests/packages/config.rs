@@ -276,7 +276,7 @@ fn names_that_stacks_share_a_network_with_do_not_collide() {
                 })
                 .collect();
             // what a dependency exports is on the shared network under a name that is nobody else's
-            let exported = ["postgres", "redis", "mariadb"];
+            let exported = ["versatile-postgres", "versatile-redis", "versatile-mariadb"];
             for host in asked {
                 assert!(
                     !shared || host.starts_with(&format!("{}-", case.package)) || exported.contains(&host.as_str()),

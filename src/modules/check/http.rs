@@ -85,6 +85,7 @@ pub struct Answered {
     pub body: String,
     /// Lowercase names; only where the request was made by us.
     pub headers: IndexMap<String, String>,
+    /// Rounded up.
     pub took_ms: u64,
 }
 
@@ -96,7 +97,7 @@ impl Answered {
         let (status, took) = last.split_once(' ').unwrap_or((last, "0"));
         match status.parse() {
             Ok(status) if status > 0 => {
-                let took_ms = (took.trim().parse::<f64>().unwrap_or_default() * 1000.0).round() as u64;
+                let took_ms = (took.trim().parse::<f64>().unwrap_or_default() * 1000.0).ceil() as u64;
                 Ok(Answered { status, body: body.to_owned(), headers: IndexMap::new(), took_ms })
             }
             _ => {
