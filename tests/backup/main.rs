@@ -1,5 +1,5 @@
 //! Backup and restore on a real host: PostgreSQL, MariaDB, Redis, files and a package's own job; archives on the host,
-//! restic over SFTP and over REST; failures, locks, timers and copies. The data is compared byte for byte.
+//! restic in a folder, over SFTP and over REST; failures, locks, timers and copies. The data is compared byte for byte.
 
 mod restore;
 #[path = "../common/stage.rs"]
@@ -9,7 +9,7 @@ mod take;
 
 use std::sync::{MutexGuard, OnceLock};
 
-use stage::{Ran, Stage};
+use stage::{Ran, Stage, shell};
 
 /// `b` only keeps what `a` sends it.
 static SCENE: stage::Scene = stage::Scene {
@@ -144,4 +144,10 @@ fn snapshots(stage: &Stage, service: &str, more: &[&str]) -> Vec<String> {
     let said = must(stage, "list", &args).stdout;
     let all = said.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     all.filter(|one| one["where"] == "restic").map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// `a` is gone for good, and there is an empty server of that name.
+fn lose_host(stage: &Stage) {
+    shell("docker rm -fv \"$1\" >/dev/null", &[&format!("{}-a", SCENE.prefix)]);
+    stage.up();
 }

@@ -1,6 +1,45 @@
-//! Giving back: from a pulled copy, and the latest of everything.
+//! Giving back: onto the same host, onto a new one, from every kind of repository and from a pulled copy.
 
-use super::{data, enter, must, run, spoil};
+use super::{data, enter, lose_host, must, rest, run, spoil};
+
+#[test]
+fn everything_comes_back_and_nothing_is_overwritten_silently() {
+    let Some((_turn, stage)) = enter("everything_comes_back_and_nothing_is_overwritten_silently") else { return };
+    let whole = data(stage);
+    must(stage, "back", &["backup", "--host", "a", "--yes"]);
+    must(stage, "back", &["restore", "--host", "a", "--rehearse", "--yes"]);
+    assert_eq!(data(stage), whole, "rehearsing touches nothing");
+    spoil(stage);
+    let spoilt = data(stage);
+    assert_ne!(spoilt, whole);
+    // no terminal: refused, whatever --yes says
+    let refused = run(stage, "back", &["restore", "--host", "a", "--yes"]);
+    refused.expect(2);
+    assert!(refused.stderr.contains("--yes-really"), "{}", refused.stderr);
+    must(stage, "back", &["restore", "--host", "a", "--check", "--yes-really"]);
+    assert_eq!(data(stage), spoilt, "looking touches nothing");
+    must(stage, "back", &["restore", "--host", "a", "--yes-really"]);
+    assert_eq!(data(stage), whole);
+    // what was there before was kept, and says why
+    let list = must(stage, "list", &["backup", "list", "--host", "a"]).stdout;
+    let safety = list.lines().filter(|line| line.contains("before restoring local backup_")).count();
+    assert!(safety >= 4, "{list}");
+    let left = stage
+        .inside("a", "find /opt/ATS /var/lib/provision -name '*.outgoing' -o -name '*.incoming' -o -name '.incoming'");
+    assert_eq!(left, "");
+}
+
+#[test]
+fn a_lost_host_comes_back_from_a_repository() {
+    let Some((_turn, stage)) = enter("a_lost_host_comes_back_from_a_repository") else { return };
+    let repository = rest(stage);
+    let whole = data(stage);
+    must(stage, "lost", &["backup", "--host", "a", "--yes", "-e", &repository]);
+    lose_host(stage);
+    must(stage, "lost", &["--host", "a", "--yes"]);
+    must(stage, "lost", &["restore", "--host", "a", "--yes-really", "-e", &repository]);
+    assert_eq!(data(stage), whole);
+}
 
 #[test]
 fn a_pulled_copy_is_encrypted_and_restores() {

@@ -1,8 +1,50 @@
-//! Taking backups: what is left of failed ones, locks, how long they stay, the timer.
+//! Taking backups: what they are, what is left of failed ones, how long they stay, what can be seen meanwhile.
 
 use serde_json::Value;
 
-use super::{address, archives, enter, must, rest, run, snapshots, stage};
+use super::{REST_PASSWORD, address, archives, enter, must, rest, run, snapshots, stage};
+
+#[test]
+fn archives_are_complete_and_the_last_ones_stay() {
+    let Some((_turn, stage)) = enter("archives_are_complete_and_the_last_ones_stay") else { return };
+    for _ in 0..4 {
+        must(stage, "archives", &["backup", "--host", "a", "--services", "postgres,notes", "--yes"]);
+    }
+    let kept = archives(stage, "postgres");
+    assert_eq!(kept.len(), 3, "backup_keep_last is 3, and nothing unfinished lies about: {kept:?}");
+    let name = kept.last().unwrap();
+    let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
+    let stamp = name.strip_prefix("backup_").and_then(|rest| rest.strip_suffix(".sql.zip")).unwrap();
+    assert!(stamp.len() == 15 && digits(&stamp[..8]) && &stamp[8..9] == "_" && digits(&stamp[9..]), "{name}");
+    assert!(archives(stage, "notes").iter().all(|name| name.ends_with(".zip") && !name.contains(".sql.")));
+    let folder = "/opt/ATS/VersatileHub/services/postgres/database/backups";
+    assert_eq!(stage.inside("a", &format!("stat -c '%a %U' {folder} {folder}/*")).lines().next(), Some("700 root"));
+    assert!(stage.inside("a", &format!("stat -c %a {folder}/*")).lines().all(|mode| mode == "600"));
+    let inside = stage.inside("a", &format!("unzip -tqq {folder}/{name} && unzip -Z1 {folder}/{name}"));
+    for part in ["postgres/shop.sql", "postgres/globals", "config.tar.age", "SHA256SUMS"] {
+        assert!(inside.lines().any(|line| line == part), "{part} is not in\n{inside}");
+    }
+    // checked, then damaged
+    must(stage, "check", &["backup", "check", "--host", "a", "--services", "postgres"]);
+    let oldest = format!("{folder}/{}", kept[0]);
+    stage.inside(
+        "a",
+        &format!("cp {oldest} /root/whole && printf X | dd of={oldest} bs=1 seek=300 conv=notrunc 2>/dev/null"),
+    );
+    let bad = run(stage, "check", &["backup", "check", "--host", "a", "--services", "postgres", "--yes"]);
+    bad.expect(1);
+    stage.inside("a", &format!("mv /root/whole {oldest}"));
+    // the day after tomorrow all are old, and the newest stays
+    must(
+        stage,
+        "prune",
+        &["backup", "prune", "--host", "a", "--services", "postgres", "--before", "2999-01-01", "--yes"],
+    );
+    assert_eq!(archives(stage, "postgres"), [name.clone()]);
+    let again = ["backup", "prune", "--host", "a", "--services", "postgres", "--before", "2999-01-01", "--yes"];
+    must(stage, "prune", &again);
+    assert_eq!(stage::counts(&stage::last_events(&stage.runs("prune")), "a", "changed"), 0);
+}
 
 #[test]
 fn a_dump_that_fails_stores_nothing() {
@@ -114,4 +156,48 @@ fn the_timer_does_it_alone_and_twice_is_once() {
         stage.inside("a", "ls /etc/systemd/system/provision-* /var/lib/provision/backup/*.conf 2>/dev/null; true"),
         ""
     );
+}
+
+#[test]
+fn no_secret_is_seen_while_a_backup_is_taken() {
+    let Some((_turn, stage)) = enter("no_secret_is_seen_while_a_backup_is_taken") else { return };
+    let repository = rest(stage);
+    let watch = "while :; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' >>/root/seen; sleep 0.01; done";
+    stage
+        .inside("a", &format!("rm -f /root/seen; systemd-run -q --unit watch sh -c {}", provision::plan::quote(watch)));
+    let ran = must(stage, "seen", &["backup", "--host", "a", "--yes", "-v", "-e", &repository]);
+    stage.inside("a", "systemctl stop watch");
+    let seen = stage.inside("a", "cat /root/seen; rm -f /root/seen");
+    for program in ["pg_dump", "mariadb-dump", "redis-cli", "restic"] {
+        assert!(seen.contains(program), "the watch is blind: no {program}");
+    }
+    let journal = stage.inside("a", "journalctl -q --no-pager -o cat");
+    let open = "find /opt/ATS /var/lib/provision /tmp /etc /home -type f -perm /077 -size -4000k -exec cat {} + 2>/dev/null | LC_ALL=C tr -cd '\\11\\12\\40-\\176'";
+    let open = stage.inside("a", open);
+    let mut kept = String::new();
+    for entry in std::fs::read_dir(stage.runs("seen")).unwrap().flatten() {
+        kept += &std::fs::read_to_string(entry.path().join("events.jsonl")).unwrap_or_default();
+    }
+    let mut secrets = vec![REST_PASSWORD.to_owned()];
+    for name in [
+        "backup/BACKUP_PASSWORD",
+        "postgres/POSTGRES_PASSWORD",
+        "redis/REDIS_PASSWORD",
+        "mariadb/MARIADB_ROOT_PASSWORD",
+    ] {
+        secrets.push(must(stage, "get", &["secrets", "get", name, "--host", "a"]).stdout.trim().to_owned());
+    }
+    for secret in &secrets {
+        assert!(secret.len() > 10);
+        let places = [
+            ("process list", &seen),
+            ("journal of the host", &journal),
+            ("readable file", &open),
+            ("journal of runs", &kept),
+        ];
+        for (place, text) in places.into_iter().chain([("output", &ran.stdout), ("talk", &ran.stderr)]) {
+            // the test itself starts the REST server on the other host
+            assert!(!text.contains(secret.as_str()), "a secret is in the {place}");
+        }
+    }
 }
