@@ -284,7 +284,7 @@ pub fn render(
     // for the verbs that look
     let looks = json!({
         "checks": checks, "doctor": doctor, "secrets": secrets,
-        "wires": wires::wires(&containers, &env), "upstreams": wires::upstreams(&containers, &env),
+        "wires": wires::wires(&containers, &env), "upstreams": wires::upstreams(&containers, &env, &urls),
     });
     let mut service = json!({
         "id": name, "package": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,

@@ -22,9 +22,12 @@ pub(super) fn wires(stack: &Value, env: &Object) -> Vec<Value> {
 }
 
 /// `service.upstreams`: addresses in the environment of a container, without what stands in front of an `@`. Public
-/// names of http are left out: they lead out of the host and back.
-pub(super) fn upstreams(stack: &Value, env: &Object) -> Vec<Value> {
-    let all = environment(stack);
+/// names are left out, those of http and the service's own (`urls`): they lead out of the host and back. So are one-shots,
+/// in which nothing can be asked once they are done.
+pub(super) fn upstreams(stack: &Value, env: &Object, urls: &[Value]) -> Vec<Value> {
+    let mut all = environment(stack);
+    all.retain(|(service, ..)| !stack["services"].get(service).is_some_and(is_one_shot));
+    let own: Vec<String> = urls.iter().filter_map(|url| Some(address(url["url"].as_str()?)?.1)).collect();
     let mut upstreams: Vec<Value> = Vec::new();
     for (service, name, written) in &all {
         let value = filled(written, env);
@@ -37,7 +40,7 @@ pub(super) fn upstreams(stack: &Value, env: &Object) -> Vec<Value> {
         });
         let Some((scheme, host, port)) = found else { continue };
         let public = scheme.starts_with("http") && host.contains('.') && host != "host.docker.internal";
-        if public || matches!(host.as_str(), "localhost" | "127.0.0.1" | "0.0.0.0") {
+        if public || own.contains(&host) || matches!(host.as_str(), "localhost" | "127.0.0.1" | "0.0.0.0") {
             continue;
         }
         let kind = if scheme.starts_with("redis") || (scheme.is_empty() && port == 6379) { "redis" } else { "other" };
@@ -48,6 +51,13 @@ pub(super) fn upstreams(stack: &Value, env: &Object) -> Vec<Value> {
         }
     }
     upstreams
+}
+
+/// It ends by itself, under compose or under swarm.
+fn is_one_shot(service: &Value) -> bool {
+    let restart = service.get("restart").and_then(Value::as_str).unwrap_or_default();
+    let mode = service.pointer("/deploy/mode").and_then(Value::as_str).unwrap_or_default();
+    restart == "no" || restart.starts_with("on-failure") || mode.ends_with("-job")
 }
 
 /// Service, variable, value as written.
@@ -125,12 +135,15 @@ mod tests {
                 "REDIS_URL": "redis://redis", "PUBLIC": "https://wa.example.org/x", "SELF": "http://localhost:8000",
                 "ORCHESTRATOR_SERVICE_URL": "http://${HOST}:8000", "MCP": "http://host.docker.internal:8003/mcp",
             }},
-            "web": {"environment": ["DB_HOST=chat-db", "DB_PORT=5433", "CACHE=redis://redis:6379/1"]},
+            "prepare": {"environment": ["QUEUE=redis://queue"], "restart": "on-failure:3"},
+            "job": {"environment": ["QUEUE=redis://queue"], "deploy": {"mode": "replicated-job"}},
+            "web": {"environment": ["DB_HOST=chat-db", "DB_PORT=5433", "CACHE=redis://redis:6379/1",
+                                    "WEB_HOST=web.example.org", "WEB_PORT=5678"]},
         }});
         let wires = wires(&stack, env);
         assert_eq!(wires.len(), 1);
         assert_eq!((&wires[0]["service"], &wires[0]["name"]), (&json!("api"), &json!("PASSWORD")));
-        let told: Vec<String> = upstreams(&stack, env)
+        let told: Vec<String> = upstreams(&stack, env, &[json!({"url": "https://web.example.org/health"})])
             .iter()
             .map(|up| format!("{} {}:{} {}", up["service"], up["host"], up["port"], up["kind"]).replace('"', ""))
             .collect();

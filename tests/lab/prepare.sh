@@ -31,6 +31,7 @@ fish fish
 tcsh tcsh
 doas opendoas
 age age
+openssl openssl
 /usr/lib/python3/dist-packages/yaml/__init__.py python3-yaml"
 
 # old command lines end with 0 though no engine answers, so look at what they say

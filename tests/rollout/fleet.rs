@@ -107,6 +107,11 @@ fn status_says_so(stage: &Stage, runs: &Path) {
             assert_eq!(row["installed"], row["declared"], "{row}");
         }
     }
+    // a fleet that is well has no trouble that is none
+    for verb in ["diagnose", "verify", "doctor"] {
+        let ran = stage.run(runs, &[verb, "--host", BOTH]);
+        assert_eq!(ran.code, Some(0), "{verb}: {}{}", ran.stdout, ran.stderr);
+    }
 }
 
 fn what_is_on_the_hosts(stage: &Stage) {
