@@ -40,7 +40,7 @@ fn archives_are_complete_and_the_last_ones_stay() {
         "prune",
         &["backup", "prune", "--host", "a", "--services", "postgres", "--before", "2999-01-01", "--yes"],
     );
-    assert_eq!(archives(stage, "postgres"), [name.clone()]);
+    assert_eq!(archives(stage, "postgres"), std::slice::from_ref(name));
     let again = ["backup", "prune", "--host", "a", "--services", "postgres", "--before", "2999-01-01", "--yes"];
     must(stage, "prune", &again);
     assert_eq!(stage::counts(&stage::last_events(&stage.runs("prune")), "a", "changed"), 0);
