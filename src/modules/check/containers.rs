@@ -100,9 +100,14 @@ impl Container {
                     open.get_or_insert(*port);
                 }
             }
+            // an image names ports for every container made of it, also for a worker that listens on none
+            let named_only = !published(container) && text_of(container, "health") == "healthy";
+            if open.is_none() && named_only {
+                first = None;
+            }
             container.insert("port".to_owned(), open.or(first).map_or(Value::Null, Value::from));
-            container
-                .insert("reachable".to_owned(), if doors.is_empty() { Value::Null } else { open.is_some().into() });
+            let reachable = if first.is_none() { Value::Null } else { open.is_some().into() };
+            container.insert("reachable".to_owned(), reachable);
         }
     }
 
@@ -126,7 +131,7 @@ impl Container {
         }
         for container in &mut containers {
             // what docker prints of networks is only needed to find a door
-            for key in ["doors", "task", "policy"] {
+            for key in ["doors", "published", "task", "policy"] {
                 container.shift_remove(key);
             }
         }
@@ -170,7 +175,7 @@ fn shape(raw: &Value, project: &str) -> Object {
         "digest": text("/digest"), "user": text("/user"), "status": text("/state/Status"),
         "health": text("/state/Health/Status").replace("none", ""), "restarts": raw.get("restarts"),
         "exit_code": raw.pointer("/state/ExitCode"), "oom_killed": raw.pointer("/state/OOMKilled"),
-        "started_at": text("/state/StartedAt"), "health_log": brief(log), "doors": found_doors(raw),
+        "started_at": text("/state/StartedAt"), "health_log": brief(log), "doors": found_doors(raw), "published": is_published(raw),
         "task": task, "policy": text("/policy"),
     });
     shaped.as_object().cloned().unwrap_or_default()
@@ -214,6 +219,15 @@ fn doors(container: &Object) -> Vec<(String, u64)> {
     }
     let doors = container.get("doors").and_then(Value::as_array).into_iter().flatten();
     doors.filter_map(|door| Some((door.get(0)?.as_str()?.to_owned(), door.get(1)?.as_u64()?))).collect()
+}
+
+fn is_published(raw: &Value) -> bool {
+    let ports = raw.get("ports").and_then(Value::as_object);
+    ports.into_iter().flatten().any(|(_, bound)| bound.as_array().is_some_and(|bound| !bound.is_empty()))
+}
+
+fn published(container: &Object) -> bool {
+    container.get("published").and_then(Value::as_bool) == Some(true)
 }
 
 fn is_done(container: &Object) -> bool {

@@ -167,7 +167,10 @@ fn ports_of_containers_are_tried_from_the_host() {
     let check = json!({"check": {"name": "c", "container": {"ports": true}}, "project": "p"});
     let module = build("service_check", check).unwrap();
     let published = json!({"ports": {"8000/tcp": [{"HostIp": "0.0.0.0", "HostPort": "18000"}], "9/udp": null}});
-    let text = format!("@project p\n{}\n{}\n", inspected("api", published), inspected("web", json!({})));
+    // whether it is well nobody knows but by its port; `worker` says so itself
+    let deaf = json!({"state": {"Status": "running", "ExitCode": 0}});
+    let containers = [inspected("api", published), inspected("web", deaf), inspected("worker", json!({}))];
+    let text = format!("@project p\n{}\n", containers.join("\n"));
     let mut more = vec![Answer::Output(output(0, &text, ""))];
     let plan = |more: &[Answer]| {
         let observed = Observed { answers: &[], more, elapsed: std::time::Duration::ZERO, changes: 0 };
@@ -175,13 +178,14 @@ fn ports_of_containers_are_tried_from_the_host() {
     };
     let Plan::Ask(queries) = plan(&more) else { panic!("nothing is tried") };
     let tried: Vec<String> = queries.iter().map(|query| format!("{query:?}")).collect();
-    assert!(tried.len() == 2 && tried[0].contains("127.0.0.1") && tried[0].contains("18000"), "{tried:?}");
+    assert!(tried.len() == 3 && tried[0].contains("127.0.0.1") && tried[0].contains("18000"), "{tried:?}");
     assert!(tried[1].contains("10.0.0.2"), "{tried:?}");
-    more.extend([Answer::Output(output(0, "open\n", "")), Answer::Output(output(0, "closed\n", ""))]);
+    more.extend(["open\n", "closed\n", "closed\n"].map(|said| Answer::Output(output(0, said, ""))));
     let Plan::NoChange(returned) = plan(&more) else { panic!("it goes on") };
     let containers = returned.values["containers"].as_array().unwrap();
     assert_eq!((&containers[0]["port"], &containers[0]["reachable"]), (&json!(18000), &json!(true)));
     assert_eq!((&containers[1]["port"], &containers[1]["reachable"]), (&json!(80), &json!(false)));
+    assert_eq!((&containers[2]["port"], &containers[2]["reachable"]), (&Value::Null, &Value::Null));
     assert!(containers[0].get("doors").is_none());
 }
 
