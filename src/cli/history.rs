@@ -10,10 +10,10 @@ use crate::report::{Tally, journal, summary};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
-  provision history                       the last 20 runs
-  provision history --limit 5 --failed    the last five that failed
-  provision history 20261123-120342-7f3a  the end of one run again
-  provision history last --json           its events")]
+  provision history                          the last 20 runs
+  provision history --limit 5 --failed       the last five that failed
+  provision history 20261123-120342517-7f3a  the end of one run again
+  provision history last --json              its events")]
 pub struct Flags {
     /// A run's id, or `last`
     run: Option<String>,

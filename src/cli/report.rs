@@ -12,7 +12,7 @@ use crate::report::{html, journal, junit};
 #[derive(Args)]
 #[command(after_help = "Examples:
   provision report                              the last run as runs/<id>/report.html
-  provision report 20261123-120342-7f3a --html informe.html
+  provision report 20261123-120342517-7f3a --html informe.html
   provision report last --junit junit.xml
 
 The HTML file needs nothing else and holds no secret; it is readable for you alone (mode 0600).")]

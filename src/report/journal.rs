@@ -16,11 +16,11 @@ pub struct Journal {
     failed: Option<std::io::Error>,
 }
 
-/// A folder name that sorts by time: `20261123-120342-7f3a`.
+/// A folder name that sorts by time, to the millisecond, for two short runs fit into one second: `20261123-120342517-7f3a`.
 pub fn new_run_id() -> String {
     let now = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC);
     let salt = uuid_like();
-    format!("{}-{salt:04x}", now.strftime("%Y%m%d-%H%M%S"))
+    format!("{}{:03}-{salt:04x}", now.strftime("%Y%m%d-%H%M%S"), now.millisecond())
 }
 
 fn uuid_like() -> u16 {
@@ -134,6 +134,17 @@ mod tests {
 
     fn event(seq: u64, kind: Kind) -> Event {
         Event { at: "2026-11-23T12:00:00.000Z".to_owned(), run: "r".to_owned(), seq, kind }
+    }
+
+    #[test]
+    fn ids_sort_by_time_within_a_second() {
+        let ids: Vec<String> = (0..20)
+            .map(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                new_run_id()
+            })
+            .collect();
+        assert!(ids.is_sorted(), "{ids:?}");
     }
 
     #[test]
