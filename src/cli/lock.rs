@@ -184,7 +184,7 @@ fn moment(text: &str, now: &Zoned) -> Result<Timestamp> {
         };
         let ahead = number.checked_mul(seconds).ok_or_else(|| wrong("is no time"))?;
         now.timestamp().checked_add(jiff::SignedDuration::from_secs(ahead)).map_err(|_| wrong("is no time"))?
-    } else if let Ok(time) = text_.parse::<jiff::civil::Time>() {
+    } else if let Some(time) = text_.parse::<jiff::civil::Time>().ok().filter(|_| text_.len() <= 8) {
         let today = now.with().time(time).build().map_err(|_| wrong("is no time"))?;
         let then = if today > *now { today } else { today.tomorrow().map_err(|_| wrong("is no time"))? };
         then.timestamp()
