@@ -18,6 +18,7 @@ pub mod outside;
 pub mod outside_check;
 mod overlay;
 mod pace;
+mod policy;
 pub mod route;
 mod run;
 mod scope;
