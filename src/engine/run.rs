@@ -50,6 +50,7 @@ pub(super) struct Run {
     pub grace: Duration,
     pub owner: String,
     pub since: String,
+    pub locks: super::Locks,
     /// The plays that have begun, by their names, and how their hosts were divided.
     pub begun: Mutex<HashMap<String, Begun>>,
 }
@@ -86,9 +87,9 @@ pub(super) struct Batch {
 }
 
 /// A play with the hosts that it is for.
-struct Planned {
-    play: Arc<Play>,
-    hosts: Vec<String>,
+pub(super) struct Planned {
+    pub play: Arc<Play>,
+    pub hosts: Vec<String>,
 }
 
 impl Run {
@@ -109,9 +110,20 @@ impl Run {
         Some(SoFar { all: begun.all, lost: begun.lost, batches: begun.batches.iter().map(batch).collect() })
     }
 
-    pub fn claim(&self, dir: Option<String>) -> Claim {
+    pub fn claim(&self, host: &str, own: &super::lock::LockVars) -> Claim {
+        let services = |services: &Arc<dyn Services>| {
+            let scope = Scope::new(Arc::new(NoWorld));
+            let list = services.expand(host, &Value::Null, &scope).ok()?;
+            Some(list.into_iter().map(|service| service.service).collect())
+        };
+        let mut locks = self.locks.clone();
+        locks.names = locks.names.or_else(|| self.services.as_ref().and_then(services));
         Claim {
-            dir: dir.unwrap_or_else(|| super::lock::DIR.to_owned()),
+            dir: own.dir.clone().unwrap_or_else(|| super::lock::DIR.to_owned()),
+            holds: own.holds.clone().unwrap_or_else(|| super::lock::HOLDS.to_owned()),
+            expiry: own.expiry.unwrap_or(super::lock::EXPIRY),
+            locks,
+            again: false,
             owner: self.owner.clone(),
             process: std::process::id(),
             run: self.id.clone(),
@@ -121,6 +133,24 @@ impl Run {
 }
 
 impl Batch {
+    /// `all` are the play's hosts, of which these are some.
+    pub fn new(run: &Arc<Run>, play: &Arc<Play>, index: usize, hosts: Vec<String>, all: &[String]) -> Arc<Batch> {
+        Arc::new(Batch {
+            run: run.clone(),
+            play: play.clone(),
+            play_index: index + 1,
+            pace: Pace::new(hosts.iter().cloned()),
+            magic: Arc::new(scope::about_batch(play, all)),
+            hosts,
+            handlers: Mutex::new(play.handlers.clone()),
+            throttles: Mutex::default(),
+            stop: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            governed: AtomicBool::new(false),
+            closed: Mutex::default(),
+        })
+    }
+
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
@@ -216,16 +246,15 @@ pub(super) async fn run(
     if let Some(password) = &job.become_password {
         job.redactor.add(password.reveal());
     }
-    let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
+    let user = user();
     emit.emit(Kind::RunStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         command: job.command.clone(),
         hosts: taking_part.clone(),
         check: job.check,
-        user: user.clone(),
+        user,
         inventory: job.inventory.data_dir().display().to_string(),
     });
-    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let run = Arc::new(Run {
         magic: Arc::new(scope::about_run(&job)),
         id: job.run,
@@ -245,16 +274,27 @@ pub(super) async fn run(
         skip_tags: job.skip_tags,
         window: job.window,
         grace: job.grace,
-        owner: format!("{user}@{machine}"),
+        owner: owner(),
         since: super::emit::now(),
+        locks: job.locks,
         begun: Mutex::default(),
     });
+    let free = !run.locks.before || run.check || super::locked::lock_all(&run, &planned, &taking_part).await;
     for (index, planned) in planned.into_iter().enumerate() {
-        if run.cancel.is_cancelled() || !play(&run, planned, index).await {
+        if !free || run.cancel.is_cancelled() || !play(&run, planned, index).await {
             break;
         }
     }
     Ok(finish(&run, taking_part, begin).await)
+}
+
+fn user() -> String {
+    std::env::var("USER").unwrap_or_else(|_| "root".to_owned())
+}
+
+/// Who works here, as other operators are told: `ana@desk`.
+pub fn owner() -> String {
+    format!("{}@{}", user(), rustix::system::uname().nodename().to_string_lossy())
 }
 
 /// What [`run`] would complain about before it touches anything.
@@ -353,21 +393,7 @@ async fn play(run: &Arc<Run>, planned: Planned, index: usize) -> bool {
         if let Some(begun) = run.begun.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&play.name) {
             begun.batches.push(names.clone());
         }
-        let magic = Arc::new(scope::about_batch(&play, &hosts));
-        let batch = Arc::new(Batch {
-            run: run.clone(),
-            play: play.clone(),
-            play_index: index + 1,
-            pace: Pace::new(names.iter().cloned()),
-            hosts: names,
-            magic,
-            handlers: Mutex::new(play.handlers.clone()),
-            throttles: Mutex::default(),
-            stop: AtomicBool::new(false),
-            broken: AtomicBool::new(false),
-            governed: AtomicBool::new(false),
-            closed: Mutex::default(),
-        });
+        let batch = Batch::new(run, &play, index, names, &hosts);
         let walks = batch.hosts.iter().filter_map(|name| run.host(name)).map(|host| {
             let walk = Walk::new(batch.clone(), host);
             tokio::spawn(walk.play())
