@@ -48,6 +48,7 @@ fn the_fleet_is_rolled_out_by_one_command() {
     again_nothing_is_left_to_do(stage, &runs);
     status_says_so(stage, &runs);
     what_is_on_the_hosts(stage);
+    super::lost::a_lost_server_comes_back(stage, &runs);
 }
 
 fn the_matrix_is_complete(ran: &Ran, events: &[Value]) {

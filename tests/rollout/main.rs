@@ -8,6 +8,7 @@ mod failures;
 mod fleet;
 mod interruptions;
 mod leaks;
+mod lost;
 mod processes;
 #[path = "../common/stage.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
