@@ -68,13 +68,15 @@ pub async fn execute(
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let run = journal::new_run_id();
     let services = services.map(Arc::new);
+    let mut extra_vars = fleet.extra_vars.clone();
+    extra_vars.extend(services.iter().map(|rollout| ("host_services".to_owned(), rollout.needs())));
     let job = Job {
         run: run.clone(),
         plays,
         inventory: fleet.inventory.clone(),
         redactor: fleet.redactor.clone(),
         services: services.clone().map(|rollout| rollout as _),
-        extra_vars: fleet.extra_vars.clone(),
+        extra_vars,
         limit,
         check: flags.check,
         diff: flags.diff,

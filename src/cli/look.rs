@@ -89,6 +89,7 @@ impl Looked {
         }
         let mut extra_vars = self.fleet.extra_vars.clone();
         extra_vars.extend(vars);
+        extra_vars.insert("host_services".to_owned(), self.rollout.needs());
         let job = Job {
             run: playbook.trim_start_matches("playbooks/").trim_end_matches(".yml").to_owned(),
             plays: load_book(playbook)?,

@@ -6,9 +6,8 @@ use clap::Args;
 use super::ask::{Asked, Begin, ask};
 use super::common::{Fleet, FleetFlags, answer};
 use super::screen;
-use super::slice::{Book, Dependencies, SliceFlags};
+use super::slice::{BeforehandFlags, Book, Dependencies, SliceFlags};
 use crate::error::Result;
-use crate::plan::Object;
 use crate::services::{Selection, declared};
 
 #[derive(Args)]
@@ -24,6 +23,8 @@ pub struct Flags {
     /// Leave out the preparation of the server (packages, Docker, firewall)
     #[arg(long)]
     no_bootstrap: bool,
+    #[command(flatten)]
+    beforehand: BeforehandFlags,
 }
 
 impl Flags {
@@ -103,7 +104,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let rollout = flags.slice.prepare(&fleet, &hosts, dependencies)?;
     let book = Book {
         playbook: "playbooks/rollout.yml",
-        vars: Object::new(),
+        vars: flags.beforehand.vars(),
         skip_tags: if flags.no_bootstrap { &["bootstrap"] } else { &[] },
         question: "¿Continuar?",
     };

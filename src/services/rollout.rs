@@ -72,6 +72,13 @@ impl Rollout {
         self
     }
 
+    /// `host_services` of the playbooks: for each host what its services want of the server.
+    pub fn needs(&self) -> Value {
+        let of = |service: &Rendered| service.vars.get("service")?.get("needs").cloned();
+        let hosts = self.hosts.values();
+        hosts.map(|host| (host.host.clone(), host.services.iter().filter_map(of).collect::<Value>())).collect()
+    }
+
     /// Writes the secrets that were generated into the hosts' age files; gives back `host/service` of each.
     pub fn store_secrets(&self, inventory: &Inventory, identities: &Identities) -> Result<Vec<String>> {
         let mut written = Vec::new();
@@ -202,6 +209,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
         }
     }
     errors.extend(collisions(host, &services));
+    errors.extend(foes(host, &services, &there));
     match Error::all(errors) {
         Some(error) => Err(error),
         None => Ok(HostServices { host: host.to_owned(), services, settings, backups }),
@@ -266,6 +274,21 @@ fn collisions(host: &str, services: &[Rendered]) -> Vec<Error> {
                     )),
                 );
             }
+        }
+    }
+    errors
+}
+
+/// Services that cannot be on one host, of those to be deployed and those that it declares.
+fn foes(host: &str, services: &[Rendered], declared: &[String]) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let named: Vec<&String> = services.iter().map(|service| &service.id).chain(declared).collect();
+    for service in services {
+        let of = |service: &Rendered| service.vars.get("service")?.pointer("/needs/conflicts")?.as_array().cloned();
+        for foe in of(service).unwrap_or_default() {
+            let Some(other) = named.iter().find(|name| name.split('@').next() == foe.as_str()) else { continue };
+            let text = format!("host `{host}`: `{}` and `{other}` cannot be on one host", service.id);
+            errors.push(Error::new(text).hint("leave one of them out, or give it another host"));
         }
     }
     errors
