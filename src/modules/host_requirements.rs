@@ -185,7 +185,7 @@ impl HostRequirements {
     }
 
     /// Those of this run whose data is not there yet.
-    fn new<'a>(&'a self, host: &Host) -> Vec<&'a Service> {
+    fn newcomers<'a>(&'a self, host: &Host) -> Vec<&'a Service> {
         let there = |one: &Service| host.installed.iter().any(|installed| installed.service == one.service);
         self.services.iter().filter(|one| !there(one)).collect()
     }
@@ -248,7 +248,7 @@ impl HostRequirements {
         if host.memory_mb > 0.0 && ram * KEPT_BY_THE_KERNEL > host.memory_mb {
             said.push(format!("the server has {} of memory, {who} need at least {}", size(host.memory_mb), size(ram)));
         }
-        let (disk, who) = sum(&self.new(host), |one| one.min.disk_gb);
+        let (disk, who) = sum(&self.newcomers(host), |one| one.min.disk_gb);
         if let Some(free) = host.disk_gb.filter(|free| disk > *free) {
             said.push(format!("{free:.1} GB of disk are free, {who} need at least {disk} GB"));
         }
@@ -279,7 +279,7 @@ impl HostRequirements {
         let all = self.all(host);
         let (cpu, _) = sum(&all, |one| one.recommended.cpu);
         let (ram, _) = sum(&all, |one| one.recommended.ram_mb);
-        let (disk, _) = sum(&self.new(host), |one| one.recommended.disk_gb);
+        let (disk, _) = sum(&self.newcomers(host), |one| one.recommended.disk_gb);
         let mut said = Vec::new();
         if host.cpu > 0.0 && cpu > host.cpu {
             said.push(format!("{} of {cpu} processors", host.cpu));
