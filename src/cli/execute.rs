@@ -67,33 +67,9 @@ pub async fn execute(
     limit: Vec<String>,
     services: Option<Rollout>,
 ) -> Result<u8> {
-    let become_password = if flags.ask_become_pass { Some(ask_password()?) } else { None };
-    if let Some(password) = &become_password {
-        fleet.redactor.add(password.reveal());
-    }
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let run = journal::new_run_id();
     let services = services.map(Arc::new);
-    let job = Job {
-        run: run.clone(),
-        plays,
-        inventory: fleet.inventory.clone(),
-        redactor: fleet.redactor.clone(),
-        services: services.clone().map(|rollout| rollout as _),
-        extra_vars: fleet.extra_vars.clone(),
-        limit,
-        check: flags.check,
-        diff: flags.diff,
-        forks: flags.forks.max(1),
-        connects_at_once: flags.connects.unwrap_or(4 * cores).max(1),
-        tags: flags.tags.clone(),
-        skip_tags: flags.skip_tags.clone(),
-        command: command_line(),
-        become_password,
-        window: flags.window,
-        grace: engine::GRACE,
-        locks: Locks { kept: if flags.held { Kept::Own } else { flags.locks.kept }, ..flags.locks.clone() },
-    };
+    let job = job(fleet, flags, run.clone(), plays, limit, services.clone())?;
     engine::verify(&job)?;
     let journal = journal::Journal::create(&fleet.runs, &run)?;
     if let Some(rollout) = services.filter(|_| !flags.check) {
@@ -122,6 +98,42 @@ pub async fn execute(
         };
     }
     Ok(u8::try_from(outcome.exit_code).unwrap_or(1))
+}
+
+/// What the engine is given.
+pub(super) fn job(
+    fleet: &Fleet,
+    flags: &RunFlags,
+    run: String,
+    plays: Vec<Play>,
+    limit: Vec<String>,
+    services: Option<Arc<Rollout>>,
+) -> Result<Job> {
+    let become_password = if flags.ask_become_pass { Some(ask_password()?) } else { None };
+    if let Some(password) = &become_password {
+        fleet.redactor.add(password.reveal());
+    }
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    Ok(Job {
+        run,
+        plays,
+        inventory: fleet.inventory.clone(),
+        redactor: fleet.redactor.clone(),
+        services: services.map(|rollout| rollout as _),
+        extra_vars: fleet.extra_vars.clone(),
+        limit,
+        check: flags.check,
+        diff: flags.diff,
+        forks: flags.forks.max(1),
+        connects_at_once: flags.connects.unwrap_or(4 * cores).max(1),
+        tags: flags.tags.clone(),
+        skip_tags: flags.skip_tags.clone(),
+        command: command_line(),
+        become_password,
+        window: flags.window,
+        grace: engine::GRACE,
+        locks: Locks { kept: if flags.held { Kept::Own } else { flags.locks.kept }, ..flags.locks.clone() },
+    })
 }
 
 fn store_secrets(fleet: &Fleet, rollout: &Rollout) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::report::style;
 
 mod action;
+mod apply;
 mod ask;
 mod backup;
 mod common;
@@ -27,6 +28,7 @@ mod findings;
 mod groups;
 mod guard;
 mod history;
+mod inputs;
 mod inventory;
 mod lab;
 mod lock;
@@ -35,6 +37,7 @@ mod logs;
 mod look;
 mod menu;
 mod metrics;
+mod plan;
 mod prune;
 mod ps;
 mod regen;
@@ -160,6 +163,12 @@ enum Verb {
     /// Where a setting of a service comes from on a host
     #[command(visible_alias = "explicar")]
     Explain(explain::Flags),
+    /// What a verb would do, as a document: changes, restarts, what is for good, downtime, disk
+    #[command(visible_alias = "planear")]
+    Plan(plan::Flags),
+    /// Do exactly what a plan says, or refuse because the world has moved
+    #[command(visible_alias = "aplicar")]
+    Apply(apply::Flags),
     /// Earlier runs
     #[command(visible_alias = "historial")]
     History(history::Flags),
@@ -283,6 +292,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Inventory(flags)) => inventory::main(flags),
         Some(Verb::Registry(flags)) => registry::main(flags),
         Some(Verb::Secrets(flags)) => secrets::main(flags),
+        Some(Verb::Plan(flags)) => block_on(plan::main(flags)),
+        Some(Verb::Apply(flags)) => block_on(apply::main(flags)),
         Some(Verb::Lock(flags)) => block_on(lock::main(flags)),
         Some(Verb::Lab(flags)) => block_on(lab::main(flags)),
         Some(Verb::Completions(flags)) => {

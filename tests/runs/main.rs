@@ -5,6 +5,7 @@
 mod stage;
 
 mod locks;
+mod plans;
 
 use std::path::PathBuf;
 use std::process::Command;
