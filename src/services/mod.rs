@@ -20,6 +20,7 @@ pub mod ports;
 pub mod questions;
 pub mod render;
 pub mod rollout;
+pub mod rotation;
 pub mod settings;
 mod traps;
 mod wires;
@@ -30,6 +31,7 @@ pub use instance::Instance;
 pub use mode::Mode;
 pub use render::Rendered;
 pub use rollout::{HostServices, Rollout, Selection};
+pub use rotation::Rotation;
 
 use serde_json::Value;
 
