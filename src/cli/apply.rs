@@ -8,6 +8,7 @@ use clap::Args;
 use super::common::FleetFlags;
 use super::consent::Consent;
 use super::execute::RunFlags;
+use super::inputs::Secrets;
 use super::plan::{Document, Of, steps};
 use super::slice::SliceFlags;
 use crate::error::{Error, Result};
@@ -59,7 +60,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
     };
     let (mut fleet, hosts) = slice.load()?;
     let rollout = document.of.prepare(&slice, &fleet, &hosts)?;
-    let moved = document.inputs.moved(&document.inputs.again(&fleet, &hosts, Some(&rollout))?);
+    let moved = document.inputs.moved(&document.inputs.again(&fleet, &hosts, Some(&rollout), Secrets::MaybeNew)?);
     if !moved.is_empty() {
         return Err(refuse(moved));
     }

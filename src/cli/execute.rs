@@ -8,6 +8,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::common::{Fleet, command_line};
+use super::inputs::{Inputs, Secrets};
+use super::resume;
 use crate::engine::{self, Job, Kept, Locks};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -67,10 +69,20 @@ pub async fn execute(
     limit: Vec<String>,
     services: Option<Rollout>,
 ) -> Result<u8> {
+    let hosts = match limit.is_empty() {
+        true => fleet.inventory.hosts().map(|host| host.name.clone()).collect(),
+        false => limit.clone(),
+    };
+    resume::inputs_are_the_same(fleet, &hosts, services.as_ref())?;
     let services = services.map(Arc::new);
-    let ready = || match &services {
-        Some(rollout) if !flags.check => store_secrets(fleet, rollout),
-        _ => Ok(()),
+    let ready = |run: &str| {
+        if flags.check {
+            return Ok(());
+        }
+        if let Some(rollout) = &services {
+            store_secrets(fleet, rollout)?;
+        }
+        Inputs::of(fleet, &hosts, services.as_deref(), Secrets::Stored)?.write(&fleet.runs, run)
     };
     let extent = Extent { services: services.clone().map(|rollout| rollout as _), reporters: Vec::new() };
     execute_with(fleet, flags, plays, limit, extent, ready).await
@@ -92,13 +104,13 @@ pub(super) async fn execute_with(
     plays: Vec<Play>,
     limit: Vec<String>,
     extent: Extent,
-    ready: impl FnOnce() -> Result<()>,
+    ready: impl FnOnce(&str) -> Result<()>,
 ) -> Result<u8> {
     let run = journal::new_run_id();
     let job = job(fleet, flags, run.clone(), plays, limit, extent.services)?;
     engine::verify(&job)?;
     let journal = journal::Journal::create(&fleet.runs, &run)?;
-    ready().inspect_err(|_| journal::discard(&fleet.runs, &run))?;
+    ready(&run).inspect_err(|_| journal::discard(&fleet.runs, &run))?;
     let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(journal)];
     if flags.json {
         reporters.push(Box::new(json::Json));

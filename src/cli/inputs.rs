@@ -1,6 +1,7 @@
 //! What a run is made from, as fingerprints: the client's variables, packages, settings, playbooks. Two sets tell whether
 //! something has moved in between, and what. Fingerprints are salted, so they say nothing about a value to who guesses.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -12,11 +13,20 @@ use crate::error::{Error, Result};
 use crate::services::Rollout;
 use crate::shipped;
 
+const FILE: &str = "inputs.json";
+
 /// Name of an input → its fingerprint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Inputs {
     salt: String,
     prints: IndexMap<String, String>,
+}
+
+/// Whether secrets that were made for this run are stored by now; else they would be others each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    Stored,
+    MaybeNew,
 }
 
 impl Inputs {
@@ -27,16 +37,29 @@ impl Inputs {
     }
 
     /// What a run on these hosts is made from now.
-    pub fn of(fleet: &Fleet, hosts: &[String], rollout: Option<&Rollout>) -> Result<Inputs> {
-        Inputs::new()?.filled(fleet, hosts, rollout)
+    pub fn of(fleet: &Fleet, hosts: &[String], rollout: Option<&Rollout>, secrets: Secrets) -> Result<Inputs> {
+        Inputs::new()?.filled(fleet, hosts, rollout, secrets)
     }
 
     /// The same of now, to compare with.
-    pub fn again(&self, fleet: &Fleet, hosts: &[String], rollout: Option<&Rollout>) -> Result<Inputs> {
-        Inputs { salt: self.salt.clone(), prints: IndexMap::new() }.filled(fleet, hosts, rollout)
+    pub fn again(
+        &self,
+        fleet: &Fleet,
+        hosts: &[String],
+        rollout: Option<&Rollout>,
+        secrets: Secrets,
+    ) -> Result<Inputs> {
+        Inputs { salt: self.salt.clone(), prints: IndexMap::new() }.filled(fleet, hosts, rollout, secrets)
     }
 
-    fn filled(mut self, fleet: &Fleet, hosts: &[String], rollout: Option<&Rollout>) -> Result<Inputs> {
+    fn filled(
+        mut self,
+        fleet: &Fleet,
+        hosts: &[String],
+        rollout: Option<&Rollout>,
+        secrets: Secrets,
+    ) -> Result<Inputs> {
+        let mut packages: HashMap<&str, String> = HashMap::new();
         let mut add = |name: String, bytes: &[u8]| {
             let print = self.print(bytes);
             self.prints.insert(name, print);
@@ -51,9 +74,16 @@ impl Inputs {
         for host in rollout.iter().flat_map(|rollout| rollout.hosts.values()) {
             for service in &host.services {
                 let package = fleet.catalogue.get(&service.id)?;
-                add(format!("the package {}", package.id), package.hash().as_bytes());
+                add(
+                    format!("the package {}", package.id),
+                    packages.entry(&package.id).or_insert_with(|| package.hash()).as_bytes(),
+                );
                 // what is made up anew each time until it is stored says nothing
-                let settings = if host.generates() { "new secrets" } else { service.digest.as_str() };
+                let settings = if secrets == Secrets::MaybeNew && host.generates() {
+                    "new secrets"
+                } else {
+                    service.digest.as_str()
+                };
                 add(format!("the settings of {} on {}", service.id, host.host), settings.as_bytes());
             }
         }
@@ -66,6 +96,27 @@ impl Inputs {
         hash.update(self.salt.as_bytes());
         hash.update(bytes);
         hex(&hash.finalize())
+    }
+
+    /// What is not as it was, of that alone which is looked at now.
+    pub fn moved_within(&self, now: &Inputs) -> Vec<String> {
+        let prints = self.prints.iter().filter(|(name, _)| now.prints.contains_key(*name));
+        let prints = prints.map(|(name, print)| (name.clone(), print.clone())).collect();
+        Inputs { salt: self.salt.clone(), prints }.moved(now)
+    }
+
+    /// Beside a run's journal, for whoever takes it up again.
+    pub fn write(&self, runs: &Path, run: &str) -> Result<()> {
+        let path = runs.join(run).join(FILE);
+        let text = serde_json::to_string(self).map_err(|error| Error::new(error.to_string()))?;
+        std::fs::write(&path, text).map_err(|error| Error::new(format!("cannot write {}: {error}", path.display())))
+    }
+
+    pub fn read(runs: &Path, run: &str) -> Result<Option<Inputs>> {
+        let path = runs.join(run).join(FILE);
+        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+        let read = serde_json::from_str(&text);
+        read.map(Some).map_err(|error| Error::new(format!("{}: {error}", path.display())))
     }
 
     /// What is not as it was.

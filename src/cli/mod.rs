@@ -46,6 +46,7 @@ mod registry;
 mod report;
 mod restart;
 mod restore;
+mod resume;
 mod rollback;
 mod rollout;
 mod rotate;
@@ -70,6 +71,7 @@ Examples:
   provision --all                                   bring every client to what it declares
   provision --host clienteA --check --diff          say what would change, touch nothing
   provision run playbooks/bootstrap.yml -l prod     run a playbook
+  provision --resume last                           take up a run that was interrupted
   provision lab up                                  throw-away servers to try it on
 
 Exit codes: 0 all well, 1 a host failed or was unreachable, 2 wrong usage or configuration (nothing touched), 130 interrupted.";
@@ -252,6 +254,7 @@ fn end_quietly_when_nobody_reads() {
 
 fn dispatch(cli: Cli) -> Result<u8> {
     match cli.verb {
+        None if cli.rollout.resumes().is_some() => cli.rollout.resumes().map_or(Ok(USAGE), |wish| resume::main(&wish)),
         None if cli.rollout.is_empty() && screen::is_possible() => {
             menu::main(menu::Flags { fleet: cli.rollout.fleet() })
         }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::common::Fleet;
 use super::execute::{drive, job};
-use super::inputs::Inputs;
+use super::inputs::{Inputs, Secrets};
 use super::slice::{Book, Dependencies, SliceFlags, load_book};
 use super::status::ask;
 use crate::error::{Error, Result};
@@ -169,7 +169,7 @@ pub async fn make(
     of: Of,
     skip_tags: Vec<String>,
 ) -> Result<(Document, Vec<String>)> {
-    let inputs = Inputs::of(&fleet, &hosts, Some(&rollout))?;
+    let inputs = Inputs::of(&fleet, &hosts, Some(&rollout), Secrets::MaybeNew)?;
     let extra_vars = fleet.extra_vars.keys().cloned().collect();
     let seen = ask(&fleet, &hosts, "playbooks/plan.yml", CancellationToken::new()).await?;
     let disks = Disks::read(seen.iter().filter_map(|(host, said)| Some((host.as_str(), said.as_deref().ok()?))));

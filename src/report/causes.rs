@@ -98,23 +98,28 @@ fn failed_item(outcome: &Outcome) -> Option<crate::plan::Object> {
     items.iter().find(failed)?.as_object().cloned()
 }
 
-/// The same command again, for these hosts only.
+/// The same command again, for these hosts only, as it is typed.
 fn next_command(tally: &Tally, hosts: &[&str]) -> String {
+    command_for(tally, hosts).iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// The words of the same command again, for these hosts only.
+pub fn command_for(tally: &Tally, hosts: &[&str]) -> Vec<String> {
     let mut words: Vec<String> = vec!["provision".to_owned()];
     let mut rest = tally.command.iter().skip(1).peekable();
     while let Some(word) = rest.next() {
         match word.as_str() {
             "--all" => {}
-            "--host" | "--limit" | "-l" => {
+            "--host" | "--hosts" | "--limit" | "-l" => {
                 rest.next();
             }
-            other if other.starts_with("--host=") || other.starts_with("--limit=") => {}
-            other => words.push(quote(other)),
+            other if ["--host=", "--hosts=", "--limit="].iter().any(|flag| other.starts_with(flag)) => {}
+            other => words.push(other.to_owned()),
         }
     }
     let flag = if tally.command.get(1).is_some_and(|verb| verb == "run") { "--limit" } else { "--host" };
-    words.extend([flag.to_owned(), quote(&hosts.join(","))]);
-    words.join(" ")
+    words.extend([flag.to_owned(), hosts.join(",")]);
+    words
 }
 
 fn tail(text: &str, keep: usize) -> String {

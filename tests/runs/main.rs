@@ -6,6 +6,7 @@ mod stage;
 
 mod locks;
 mod plans;
+mod resume;
 
 use std::path::PathBuf;
 use std::process::Command;
