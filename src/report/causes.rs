@@ -13,6 +13,9 @@ use crate::plan::quote;
 /// The last lines of an output that a report shows; the journal has all.
 const OUTPUT_LINES: usize = 12;
 
+/// More hosts than this are not named one by one, nor in the next command.
+const NAMED: usize = 20;
+
 /// One cause and the hosts that it met.
 pub struct Group<'a> {
     /// E.g. `disk full`.
@@ -98,9 +101,20 @@ fn failed_item(outcome: &Outcome) -> Option<crate::plan::Object> {
     items.iter().find(failed)?.as_object().cloned()
 }
 
-/// The same command again, for these hosts only, as it is typed.
+/// The hosts by their names, of many the first.
+pub fn named(hosts: &[&str]) -> String {
+    match hosts.len() {
+        0..=NAMED => hosts.join(", "),
+        all => format!("{} and {} more", hosts[..NAMED / 2].join(", "), all - NAMED / 2),
+    }
+}
+
+/// The same command again, for these hosts only; for many, those that failed for other causes too.
 fn next_command(tally: &Tally, hosts: &[&str]) -> String {
-    command_for(tally, hosts).iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+    let failed = ["@failed"];
+    let words = command_for(tally, if hosts.len() > NAMED { &failed } else { hosts });
+    let typed = |word: &String| if word == failed[0] { word.clone() } else { quote(word) };
+    words.iter().map(typed).collect::<Vec<_>>().join(" ")
 }
 
 /// The words of the same command again, for these hosts only.
