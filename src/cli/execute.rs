@@ -8,10 +8,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::common::{Fleet, command_line};
+use super::inputs::{Inputs, Secrets};
+use super::resume;
 use crate::engine::{self, Job, Kept, Locks};
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::plan::{Object, Secret};
+use crate::plan::Secret;
 use crate::playbook::Play;
 use crate::report::{Desk, Reporter, journal, json, plain, progress, style, summary};
 use crate::services::settings::recipients;
@@ -67,13 +69,22 @@ pub async fn execute(
     limit: Vec<String>,
     services: Option<Rollout>,
 ) -> Result<u8> {
-    let services = services.map(Arc::new);
-    let ready = || match &services {
-        Some(rollout) if !flags.check => store_secrets(fleet, rollout),
-        _ => Ok(()),
+    let hosts = match limit.is_empty() {
+        true => fleet.inventory.hosts().map(|host| host.name.clone()).collect(),
+        false => limit.clone(),
     };
-    let vars = services.iter().map(|rollout| ("host_services".to_owned(), rollout.needs())).collect();
-    let extent = Extent { services: services.clone().map(|rollout| rollout as _), vars, ..Extent::default() };
+    resume::inputs_are_the_same(fleet, &hosts, services.as_ref())?;
+    let services = services.map(Arc::new);
+    let ready = |run: &str| {
+        if flags.check {
+            return Ok(());
+        }
+        if let Some(rollout) = &services {
+            store_secrets(fleet, rollout)?;
+        }
+        Inputs::of(fleet, &hosts, services.as_deref(), Secrets::Stored)?.write(&fleet.runs, run)
+    };
+    let extent = Extent { services: services.clone().map(|rollout| rollout as _), reporters: Vec::new() };
     execute_with(fleet, flags, plays, limit, extent, ready).await
 }
 
@@ -82,8 +93,6 @@ pub async fn execute(
 pub(super) struct Extent {
     /// What `include_services` means.
     pub services: Option<Arc<dyn Services>>,
-    /// More extra variables.
-    pub vars: Object,
     /// Who else wants to hear.
     pub reporters: Vec<Box<dyn Reporter>>,
 }
@@ -95,39 +104,13 @@ pub(super) async fn execute_with(
     plays: Vec<Play>,
     limit: Vec<String>,
     extent: Extent,
-    ready: impl FnOnce() -> Result<()>,
+    ready: impl FnOnce(&str) -> Result<()>,
 ) -> Result<u8> {
-    let become_password = if flags.ask_become_pass { Some(ask_password()?) } else { None };
-    if let Some(password) = &become_password {
-        fleet.redactor.add(password.reveal());
-    }
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let run = journal::new_run_id();
-    let mut extra_vars = fleet.extra_vars.clone();
-    extra_vars.extend(extent.vars);
-    let job = Job {
-        run: run.clone(),
-        plays,
-        inventory: fleet.inventory.clone(),
-        redactor: fleet.redactor.clone(),
-        services: extent.services,
-        extra_vars,
-        limit,
-        check: flags.check,
-        diff: flags.diff,
-        forks: flags.forks.max(1),
-        connects_at_once: flags.connects.unwrap_or(4 * cores).max(1),
-        tags: flags.tags.clone(),
-        skip_tags: flags.skip_tags.clone(),
-        command: command_line(),
-        become_password,
-        window: flags.window,
-        grace: engine::GRACE,
-        locks: Locks { kept: if flags.held { Kept::Own } else { flags.locks.kept }, ..flags.locks.clone() },
-    };
+    let job = job(fleet, flags, run.clone(), plays, limit, extent.services)?;
     engine::verify(&job)?;
     let journal = journal::Journal::create(&fleet.runs, &run)?;
-    ready().inspect_err(|_| journal::discard(&fleet.runs, &run))?;
+    ready(&run).inspect_err(|_| journal::discard(&fleet.runs, &run))?;
     let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(journal)];
     if flags.json {
         reporters.push(Box::new(json::Json));
@@ -152,6 +135,44 @@ pub(super) async fn execute_with(
         };
     }
     Ok(u8::try_from(outcome.exit_code).unwrap_or(1))
+}
+
+/// What the engine is given.
+pub(super) fn job(
+    fleet: &Fleet,
+    flags: &RunFlags,
+    run: String,
+    plays: Vec<Play>,
+    limit: Vec<String>,
+    services: Option<Arc<dyn Services>>,
+) -> Result<Job> {
+    let become_password = if flags.ask_become_pass { Some(ask_password()?) } else { None };
+    if let Some(password) = &become_password {
+        fleet.redactor.add(password.reveal());
+    }
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let mut extra_vars = fleet.extra_vars.clone();
+    extra_vars.extend(services.iter().flat_map(|services| services.vars()));
+    Ok(Job {
+        run,
+        plays,
+        inventory: fleet.inventory.clone(),
+        redactor: fleet.redactor.clone(),
+        services,
+        extra_vars,
+        limit,
+        check: flags.check,
+        diff: flags.diff,
+        forks: flags.forks.max(1),
+        connects_at_once: flags.connects.unwrap_or(4 * cores).max(1),
+        tags: flags.tags.clone(),
+        skip_tags: flags.skip_tags.clone(),
+        command: command_line(),
+        become_password,
+        window: flags.window,
+        grace: engine::GRACE,
+        locks: Locks { kept: if flags.held { Kept::Own } else { flags.locks.kept }, ..flags.locks.clone() },
+    })
 }
 
 fn store_secrets(fleet: &Fleet, rollout: &Rollout) -> Result<()> {

@@ -61,8 +61,7 @@ impl Rollout {
 
     /// Are there secrets that were made now and are not stored yet?
     pub fn generates(&self) -> bool {
-        let makes = |host: &HostServices| host.settings.values().any(|settings| !settings.generated.is_empty());
-        self.hosts.values().any(|host| makes(host) || host.backups.generated())
+        self.hosts.values().any(HostServices::generates)
     }
 
     /// The same for a verb that brings nothing to a host: secrets that were made up for the templates are not kept.
@@ -70,13 +69,6 @@ impl Rollout {
         let settings = self.hosts.values_mut().flat_map(|host| host.settings.values_mut());
         settings.for_each(|settings| settings.generated.clear());
         self
-    }
-
-    /// `host_services` of the playbooks: for each host what its services want of the server.
-    pub fn needs(&self) -> Value {
-        let of = |service: &Rendered| service.vars.get("service")?.get("needs").cloned();
-        let hosts = self.hosts.values();
-        hosts.map(|host| (host.host.clone(), host.services.iter().filter_map(of).collect::<Value>())).collect()
     }
 
     /// Writes the secrets that were generated into the hosts' age files; gives back `host/service` of each.
@@ -97,12 +89,26 @@ impl Rollout {
 }
 
 impl HostServices {
+    /// Are there secrets of this host that were made now and are not stored yet?
+    pub fn generates(&self) -> bool {
+        self.settings.values().any(|settings| !settings.generated.is_empty()) || self.backups.generated()
+    }
+
     pub fn settings(&self, service: &str) -> Option<&Settings> {
         self.settings.get(service)
     }
 }
 
 impl Services for Rollout {
+    /// `host_services`: for each host what its services want of the server.
+    fn vars(&self) -> Object {
+        let of = |service: &Rendered| service.vars.get("service")?.get("needs").cloned();
+        let hosts = self.hosts.values();
+        let hosts =
+            hosts.map(|host| (host.host.clone(), host.services.iter().filter_map(of).collect::<Value>())).collect();
+        Object::from_iter([("host_services".to_owned(), hosts)])
+    }
+
     fn expand(&self, host: &str, _: &Value, _: &Scope) -> std::result::Result<Vec<ServiceDeploy>, Failure> {
         let services = self.hosts.get(host).map(|host| host.services.as_slice()).unwrap_or_default();
         Ok(services.iter().map(Rendered::deploy).collect())
