@@ -121,6 +121,7 @@ pub(super) async fn execute_with(
         locks: Locks { kept: if flags.held { Kept::Own } else { flags.locks.kept }, ..flags.locks.clone() },
     };
     engine::verify(&job)?;
+    super::notify::hide(fleet);
     let journal = journal::Journal::create(&fleet.runs, &run)?;
     ready().inspect_err(|_| journal::discard(&fleet.runs, &run))?;
     let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(journal)];
@@ -145,6 +146,9 @@ pub(super) async fn execute_with(
             true => writeln!(std::io::stderr(), "{line}"),
             false => writeln!(std::io::stdout(), "{line}"),
         };
+    }
+    if !flags.check {
+        super::notify::after(fleet, &tally);
     }
     Ok(u8::try_from(outcome.exit_code).unwrap_or(1))
 }
