@@ -163,10 +163,10 @@ pub fn main(flags: Flags) -> Result<u8> {
 fn fleet_words(flags: &FleetFlags) -> Vec<String> {
     let mut words = Vec::new();
     let mut add = |flag: &str, path: &Path| words.extend([flag.to_owned(), path.display().to_string()]);
-    flags.inventory.iter().filter(|path| **path != PathBuf::from("inventory")).for_each(|path| add("-i", path));
+    flags.inventory.iter().filter(|path| path.as_os_str() != "inventory").for_each(|path| add("-i", path));
     flags.identity.iter().for_each(|path| add("--identity", path));
     flags.registry.iter().for_each(|path| add("--registry", path));
-    if flags.runs_dir != PathBuf::from("runs") {
+    if flags.runs_dir.as_os_str() != "runs" {
         add("--runs-dir", &flags.runs_dir);
     }
     words
@@ -206,7 +206,7 @@ fn words(schedule: &Schedule, hosts: &str) -> Vec<String> {
         verb => verb.split_whitespace().map(str::to_owned).collect(),
     };
     let command = super::command();
-    let sub = command.find_subcommand(&schedule.verb.split_whitespace().next().unwrap_or_default());
+    let sub = command.find_subcommand(schedule.verb.split_whitespace().next().unwrap_or_default());
     let takes = |id: &str| sub.unwrap_or(&command).get_arguments().any(|arg| arg.get_id() == id);
     words.extend(schedule.args.iter().cloned());
     words.push(if takes("limit") && !takes("host") { "--limit" } else { "--host" }.to_owned());
