@@ -30,7 +30,7 @@ pub struct Destination {
     pub headers: BTreeMap<String, String>,
     /// Of a Telegram bot, or for ntfy.
     pub token: Option<String>,
-    pub chat: Option<Value>,
+    pub chat_id: Option<Value>,
     /// Where Telegram's API is.
     pub api: Option<String>,
     #[serde(default)]
@@ -97,7 +97,7 @@ impl Destination {
         match self.kind {
             Kind::Webhook | Kind::Slack | Kind::Discord | Kind::Ntfy => lacks(&self.url).then_some("url"),
             Kind::Telegram if lacks(&self.token) => Some("token"),
-            Kind::Telegram => self.chat.is_none().then_some("chat"),
+            Kind::Telegram => self.chat_id.is_none().then_some("chat_id"),
             Kind::Email if self.to.is_empty() => Some("to"),
             Kind::Email if lacks(&self.from) => Some("from"),
             Kind::Email => lacks(&self.server).then_some("server"),

@@ -126,7 +126,7 @@ fn a_failure_is_told_once_and_its_end_once_in_every_shape() {
         "  - {{name: hook, kind: webhook, url: \"http://127.0.0.1:{port}/hook/{{{{ secrets.PATH }}}}\", headers: {{X-Key: k}}}}\n\
          \x20 - {{name: slack, kind: slack, url: \"http://127.0.0.1:{port}/slack\", events: [failure]}}\n\
          \x20 - {{name: discord, kind: discord, url: \"http://127.0.0.1:{port}/discord\", events: [failure]}}\n\
-         \x20 - {{name: telegram, kind: telegram, api: \"http://127.0.0.1:{port}\", token: \"{{{{ secrets.BOT }}}}\", chat: -42, events: [failure]}}\n\
+         \x20 - {{name: telegram, kind: telegram, api: \"http://127.0.0.1:{port}\", token: \"{{{{ secrets.BOT }}}}\", chat_id: -42, events: [failure]}}\n\
          \x20 - {{name: ntfy, kind: ntfy, url: \"http://127.0.0.1:{port}/alerts\", token: tk, events: [failure]}}\n\
          \x20 - {{name: mail, kind: email, server: 127.0.0.1, port: {mail_port}, tls: none, from: p@example.com, to: [ops@example.com], user: u, password: \"{{{{ secrets.MAIL }}}}\"}}\n"
     );

@@ -59,7 +59,7 @@ fn request(destination: &Destination, message: &Message) -> (String, Vec<(String
             (
                 url,
                 headers,
-                json!({"chat_id": destination.chat, "text": text, "link_preview_options": {"is_disabled": true}}),
+                json!({"chat_id": destination.chat_id, "text": text, "link_preview_options": {"is_disabled": true}}),
             )
         }
         Kind::Ntfy => {
