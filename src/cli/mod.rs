@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::report::style;
 
 mod action;
+mod apply;
 mod ask;
 mod backup;
 mod common;
@@ -27,6 +28,7 @@ mod findings;
 mod groups;
 mod guard;
 mod history;
+mod inputs;
 mod inventory;
 mod lab;
 mod lock;
@@ -36,6 +38,7 @@ mod look;
 mod menu;
 mod metrics;
 mod notify;
+mod plan;
 mod prune;
 mod ps;
 mod readers;
@@ -44,6 +47,7 @@ mod registry;
 mod report;
 mod restart;
 mod restore;
+mod resume;
 mod rollback;
 mod rollout;
 mod rotate;
@@ -71,6 +75,7 @@ Examples:
   provision --all                                   bring every client to what it declares
   provision --host clienteA --check --diff          say what would change, touch nothing
   provision run playbooks/bootstrap.yml -l prod     run a playbook
+  provision --resume last                           take up a run that was interrupted
   provision lab up                                  throw-away servers to try it on
 
 Exit codes: 0 all well, 1 a host failed or was unreachable, 2 wrong usage or configuration (nothing touched), 130 interrupted.";
@@ -170,6 +175,12 @@ enum Verb {
     Schedule(schedule::Flags),
     /// Where messages about runs go, and whether they arrive
     Notify(notify::Flags),
+    /// What a verb would do, as a document: changes, restarts, what is for good, downtime, disk
+    #[command(visible_alias = "planear")]
+    Plan(plan::Flags),
+    /// Do exactly what a plan says, or refuse because the world has moved
+    #[command(visible_alias = "aplicar")]
+    Apply(apply::Flags),
     /// Earlier runs
     #[command(visible_alias = "historial")]
     History(history::Flags),
@@ -211,7 +222,7 @@ struct Completions {
 
 /// All flags and verbs. What a verb with sub-verbs takes may also stand behind the sub-verb.
 pub fn command() -> Command {
-    let command = ["backup", "inventory", "lock", "registry", "schedule", "secrets"]
+    let command = ["backup", "inventory", "lock", "notify", "registry", "schedule", "secrets"]
         .into_iter()
         .fold(Cli::command(), |command, verb| {
             command.mut_subcommand(verb, |verb| verb.mut_args(|arg| arg.global(true)))
@@ -252,6 +263,7 @@ fn end_quietly_when_nobody_reads() {
 
 fn dispatch(cli: Cli) -> Result<u8> {
     match cli.verb {
+        None if cli.rollout.resumes().is_some() => cli.rollout.resumes().map_or(Ok(USAGE), |wish| resume::main(&wish)),
         None if cli.rollout.is_empty() && screen::is_possible() => {
             menu::main(menu::Flags { fleet: cli.rollout.fleet() })
         }
@@ -296,6 +308,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Inventory(flags)) => inventory::main(flags),
         Some(Verb::Registry(flags)) => registry::main(flags),
         Some(Verb::Secrets(flags)) => secrets::main(flags),
+        Some(Verb::Plan(flags)) => block_on(plan::main(flags)),
+        Some(Verb::Apply(flags)) => block_on(apply::main(flags)),
         Some(Verb::Lock(flags)) => block_on(lock::main(flags)),
         Some(Verb::Lab(flags)) => block_on(lab::main(flags)),
         Some(Verb::Completions(flags)) => {

@@ -29,6 +29,7 @@ pub mod world;
 pub use catalogue::{Catalogue, Package};
 pub use instance::Instance;
 pub use mode::Mode;
+pub use render::Rendered;
 pub use rollout::{HostServices, Rollout, Selection};
 pub use rotation::Rotation;
 
