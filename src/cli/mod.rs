@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::report::style;
 
 mod action;
+mod apply;
 mod ask;
 mod backup;
 mod common;
@@ -27,6 +28,7 @@ mod findings;
 mod groups;
 mod guard;
 mod history;
+mod inputs;
 mod inventory;
 mod lab;
 mod lock;
@@ -35,6 +37,8 @@ mod logs;
 mod look;
 mod menu;
 mod metrics;
+mod notify;
+mod plan;
 mod prune;
 mod ps;
 mod readers;
@@ -43,11 +47,14 @@ mod registry;
 mod report;
 mod restart;
 mod restore;
+mod resume;
 mod rollback;
 mod rollout;
 mod rotate;
 mod run;
 mod scale;
+mod schedule;
+mod schedule_unit;
 mod screen;
 mod secrets;
 mod slice;
@@ -56,6 +63,7 @@ mod up;
 mod update;
 mod verify;
 mod watch;
+mod window;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -67,6 +75,7 @@ Examples:
   provision --all                                   bring every client to what it declares
   provision --host clienteA --check --diff          say what would change, touch nothing
   provision run playbooks/bootstrap.yml -l prod     run a playbook
+  provision --resume last                           take up a run that was interrupted
   provision lab up                                  throw-away servers to try it on
 
 Exit codes: 0 all well, 1 a host failed or was unreachable, 2 wrong usage or configuration (nothing touched), 130 interrupted.";
@@ -162,6 +171,16 @@ enum Verb {
     /// Where a setting of a service comes from on a host
     #[command(visible_alias = "explicar")]
     Explain(explain::Flags),
+    /// What this machine starts by itself: timers, maintenance windows
+    Schedule(schedule::Flags),
+    /// Where messages about runs go, and whether they arrive
+    Notify(notify::Flags),
+    /// What a verb would do, as a document: changes, restarts, what is for good, downtime, disk
+    #[command(visible_alias = "planear")]
+    Plan(plan::Flags),
+    /// Do exactly what a plan says, or refuse because the world has moved
+    #[command(visible_alias = "aplicar")]
+    Apply(apply::Flags),
     /// Earlier runs
     #[command(visible_alias = "historial")]
     History(history::Flags),
@@ -203,8 +222,9 @@ struct Completions {
 
 /// All flags and verbs. What a verb with sub-verbs takes may also stand behind the sub-verb.
 pub fn command() -> Command {
-    let command =
-        ["backup", "inventory", "lock", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
+    let command = ["backup", "inventory", "lock", "notify", "registry", "schedule", "secrets"]
+        .into_iter()
+        .fold(Cli::command(), |command, verb| {
             command.mut_subcommand(verb, |verb| verb.mut_args(|arg| arg.global(true)))
         });
     groups::grouped(command)
@@ -243,6 +263,7 @@ fn end_quietly_when_nobody_reads() {
 
 fn dispatch(cli: Cli) -> Result<u8> {
     match cli.verb {
+        None if cli.rollout.resumes().is_some() => cli.rollout.resumes().map_or(Ok(USAGE), |wish| resume::main(&wish)),
         None if cli.rollout.is_empty() && screen::is_possible() => {
             menu::main(menu::Flags { fleet: cli.rollout.fleet() })
         }
@@ -277,6 +298,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
         Some(Verb::Restore(flags)) => block_on(restore::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
+        Some(Verb::Schedule(flags)) => schedule::main(flags),
+        Some(Verb::Notify(flags)) => notify::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
         Some(Verb::Update(flags)) => block_on(update::main(flags)),
         Some(Verb::Rollback(flags)) => block_on(rollback::main(flags)),
@@ -285,6 +308,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Inventory(flags)) => inventory::main(flags),
         Some(Verb::Registry(flags)) => registry::main(flags),
         Some(Verb::Secrets(flags)) => secrets::main(flags),
+        Some(Verb::Plan(flags)) => block_on(plan::main(flags)),
+        Some(Verb::Apply(flags)) => block_on(apply::main(flags)),
         Some(Verb::Lock(flags)) => block_on(lock::main(flags)),
         Some(Verb::Lab(flags)) => block_on(lab::main(flags)),
         Some(Verb::Completions(flags)) => {

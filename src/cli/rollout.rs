@@ -5,10 +5,10 @@ use clap::Args;
 
 use super::ask::{Asked, Begin, ask};
 use super::common::{Fleet, FleetFlags, answer};
+use super::resume::Wish;
 use super::screen;
-use super::slice::{Book, Dependencies, SliceFlags};
+use super::slice::{BeforehandFlags, Book, Dependencies, SliceFlags};
 use crate::error::Result;
-use crate::plan::Object;
 use crate::services::{Selection, declared};
 
 #[derive(Args)]
@@ -24,12 +24,30 @@ pub struct Flags {
     /// Leave out the preparation of the server (packages, Docker, firewall)
     #[arg(long)]
     no_bootstrap: bool,
+    #[command(flatten)]
+    beforehand: BeforehandFlags,
+    /// Take up a run that did not come to its end (its id, or `last`): its command for what is left
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["host", "all", "services", "check"])]
+    resume: Option<String>,
+    /// With --resume: also if settings, packages or playbooks are not what they were
+    #[arg(long, requires = "resume")]
+    even_if_changed: bool,
 }
 
 impl Flags {
     /// Nothing was asked for.
     pub fn is_empty(&self) -> bool {
         self.slice.host.is_none() && !self.slice.all && self.slice.services.is_none()
+    }
+
+    /// The run that is to be taken up.
+    pub fn resumes(&self) -> Option<Wish<'_>> {
+        self.resume.as_deref().map(|run| Wish {
+            run,
+            runs: &self.slice.fleet.runs_dir,
+            yes: self.slice.yes,
+            even_if_changed: self.even_if_changed,
+        })
     }
 
     /// Where the fleet is described.
@@ -103,7 +121,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let rollout = flags.slice.prepare(&fleet, &hosts, dependencies)?;
     let book = Book {
         playbook: "playbooks/rollout.yml",
-        vars: Object::new(),
+        vars: flags.beforehand.vars(),
         skip_tags: if flags.no_bootstrap { &["bootstrap"] } else { &[] },
         question: "¿Continuar?",
     };

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::common::{Fleet, FleetFlags, confirm};
 use super::consent::Consent;
 use super::execute::{RunFlags, execute, readers_are_known};
+use super::resume::leave_out_done;
 use crate::error::{Error, Result};
 use crate::plan::Object;
 use crate::playbook::{self, ActionKind, Around, Control, Item, Play, Task};
@@ -38,6 +39,20 @@ pub struct SliceFlags {
     pub fleet: FleetFlags,
     #[command(flatten)]
     pub run: RunFlags,
+}
+
+/// What is looked at before a verb brings services onto a host.
+#[derive(Args, Clone)]
+pub struct BeforehandFlags {
+    /// Go on although the server is smaller than the services need at least, or its Docker older
+    #[arg(long)]
+    ignore_requirements: bool,
+}
+
+impl BeforehandFlags {
+    pub fn vars(&self) -> Object {
+        Object::from_iter([("ignore_requirements".to_owned(), Value::from(self.ignore_requirements))])
+    }
 }
 
 /// Whether the services that the named ones depend on belong to the slice.
@@ -105,11 +120,15 @@ impl SliceFlags {
         &self,
         agreed: impl FnOnce(&[String]) -> Result<bool>,
         mut fleet: Fleet,
-        hosts: Vec<String>,
-        rollout: Rollout,
+        mut hosts: Vec<String>,
+        mut rollout: Rollout,
         book: &Book<'_>,
     ) -> Result<u8> {
         let plays = load_book(book.playbook)?;
+        if !leave_out_done(&mut hosts, &mut rollout) {
+            eprintln!("nothing of it is left to do");
+            return Ok(0);
+        }
         if !self.run.check {
             readers_are_known(&fleet, &rollout)?;
         }
