@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::slice::{Book, Dependencies, SliceFlags};
+use super::slice::{Book, Dependencies, SliceFlags, no_parts_under_swarm};
 use crate::error::Result;
 use crate::plan::Object;
 
@@ -11,6 +11,7 @@ use crate::plan::Object;
 #[command(after_help = "Examples:
   provision up --host clienteA                       all services that the client declares
   provision up --host clienteA --services hub,chat   two of them, and what they need
+  provision up --host clienteA --services chat/web,hub/frontend   parts of them, and what those need
   provision up --host clienteA --rebuild             with images built and pulled anew
   provision up --host clienteA --stop-conflicts      whoever holds a needed port is stopped
   provision up --host clienteA --mode debug          as its packages describe it for debugging
@@ -32,7 +33,8 @@ pub struct Flags {
 pub async fn main(flags: Flags) -> Result<u8> {
     let (fleet, hosts) = flags.slice.load()?;
     let dependencies = if flags.no_deps { Dependencies::Left } else { Dependencies::Included };
-    let rollout = flags.slice.prepare(&fleet, &hosts, dependencies)?;
+    let rollout = flags.slice.prepare_parts(&fleet, &hosts, dependencies)?;
+    no_parts_under_swarm(&rollout, "up")?;
     let book = Book {
         playbook: "playbooks/up.yml",
         vars: Object::from_iter([

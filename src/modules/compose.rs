@@ -246,6 +246,7 @@ impl Compose {
     fn converge(&self, observed: &Observed<'_>, seen: &Seen, warnings: &[String]) -> Result<Plan, Failure> {
         let wish = Wish {
             services: self.wanted(&seen.project)?,
+            named: self.services.clone(),
             recreate: self.recreate,
             restart: self.state == State::Restarted,
             again: observed.changes > 0,

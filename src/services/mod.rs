@@ -16,7 +16,9 @@ pub mod lint;
 pub mod manifest;
 pub mod mode;
 mod mounted;
+pub mod parts;
 pub mod ports;
+pub mod profile;
 pub mod questions;
 pub mod render;
 pub mod rollout;
@@ -28,6 +30,7 @@ pub mod world;
 pub use catalogue::{Catalogue, Package};
 pub use instance::Instance;
 pub use mode::Mode;
+pub use parts::Grain;
 pub use rollout::{HostServices, Rollout, Selection};
 
 use serde_json::Value;

@@ -292,6 +292,8 @@ pub fn render(
         "label": format!("{label}={project}"),
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files, "builds": builds,
         "databases": databases, "jobs": jobs, "actions": actions, "urls": urls, "links": links, "ports": ports, "container_names": names, "images": images,
+        // empty: all of it
+        "parts": [],
         "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,
