@@ -258,6 +258,7 @@ async fn look(fleet: &Fleet, hosts: Vec<String>, rollout: Rollout, playbook: &st
         become_password: None,
         window: 0,
         grace: crate::engine::GRACE,
+        locks: crate::engine::Locks::default(),
     };
     let mut said = IndexMap::new();
     let hear = |event: Event| {

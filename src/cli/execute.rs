@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::common::{Fleet, command_line};
-use crate::engine::{self, Job};
+use crate::engine::{self, Job, Kept, Locks};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::plan::Secret;
@@ -50,6 +50,12 @@ pub struct RunFlags {
     /// How many tasks are asked about ahead of time; changes only the clock
     #[arg(long, value_name = "N", default_value_t = 32, hide = true)]
     pub window: usize,
+    /// Work also on what you hold yourself (`provision lock hold`)
+    #[arg(long)]
+    pub held: bool,
+    /// When the hosts are locked; the verb says so.
+    #[arg(skip)]
+    pub locks: Locks,
 }
 
 /// Runs plays on hosts and gives the exit code. Secrets that were made for the services are stored once everything
@@ -86,6 +92,7 @@ pub async fn execute(
         become_password,
         window: flags.window,
         grace: engine::GRACE,
+        locks: Locks { kept: if flags.held { Kept::Own } else { flags.locks.kept }, ..flags.locks.clone() },
     };
     engine::verify(&job)?;
     let journal = journal::Journal::create(&fleet.runs, &run)?;

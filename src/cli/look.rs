@@ -111,6 +111,7 @@ impl Looked {
             become_password,
             window: 0,
             grace: crate::engine::GRACE,
+            locks: crate::engine::Locks::default(),
         };
         let cancel = CancellationToken::new();
         let token = cancel.clone();

@@ -29,6 +29,7 @@ mod guard;
 mod history;
 mod inventory;
 mod lab;
+mod lock;
 mod log_line;
 mod logs;
 mod look;
@@ -183,6 +184,9 @@ enum Verb {
     /// Encrypted settings of the clients
     #[command(visible_alias = "secretos")]
     Secrets(secrets::Flags),
+    /// Keep clients or services for a while, see who works on them, take them over
+    #[command(visible_alias = "bloquear")]
+    Lock(lock::Flags),
     /// Throw-away servers on this machine
     Lab(lab::Flags),
     /// Print a shell completion script
@@ -197,9 +201,10 @@ struct Completions {
 
 /// All flags and verbs. What a verb with sub-verbs takes may also stand behind the sub-verb.
 pub fn command() -> Command {
-    let command = ["backup", "inventory", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
-        command.mut_subcommand(verb, |verb| verb.mut_args(|arg| arg.global(true)))
-    });
+    let command =
+        ["backup", "inventory", "lock", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
+            command.mut_subcommand(verb, |verb| verb.mut_args(|arg| arg.global(true)))
+        });
     groups::grouped(command)
 }
 
@@ -278,6 +283,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Inventory(flags)) => inventory::main(flags),
         Some(Verb::Registry(flags)) => registry::main(flags),
         Some(Verb::Secrets(flags)) => secrets::main(flags),
+        Some(Verb::Lock(flags)) => block_on(lock::main(flags)),
         Some(Verb::Lab(flags)) => block_on(lab::main(flags)),
         Some(Verb::Completions(flags)) => {
             clap_complete::generate(flags.shell, &mut command(), "provision", &mut std::io::stdout());

@@ -131,6 +131,7 @@ impl SliceFlags {
         fleet.extra_vars.extend(book.vars.clone());
         let mut run = self.run.clone();
         run.skip_tags.extend(book.skip_tags.iter().map(|tag| (*tag).to_owned()));
+        run.locks.before = true;
         execute(&fleet, &run, plays, hosts, Some(rollout)).await
     }
 }

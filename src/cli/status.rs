@@ -1,8 +1,6 @@
 //! `provision status`: what each client should run, what it runs, whether it is well, and whether it still is as it was
 //! deployed. Asks with `playbooks/status.yml`; changes nothing.
 
-use std::path::Path;
-
 use clap::Args;
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -11,13 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::common::{Fleet, FleetFlags};
 use super::execute::drive;
+use super::slice::load_book;
 use crate::engine::Job;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{Event, Kind, Outcome, Status};
 use crate::report::style::{bold, green, red, table, yellow};
 use crate::report::tally::cause_word;
 use crate::services::{Rollout, Selection, declared};
-use crate::{playbook, shipped};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -85,7 +83,7 @@ pub(super) async fn look(
     hosts: &[String],
     cancel: CancellationToken,
 ) -> Result<IndexMap<String, std::result::Result<Vec<Row>, String>>> {
-    let mut answers = ask(fleet, hosts, cancel).await?;
+    let mut answers = ask(fleet, hosts, "playbooks/status.yml", cancel).await?;
     let mut found = IndexMap::new();
     for host in hosts {
         let rows = match answers.shift_remove(host) {
@@ -251,17 +249,16 @@ fn parse(output: &str) -> Seen {
     seen
 }
 
-/// Each host's output, or why there is none.
-async fn ask(
+/// Each host's output of a playbook of one task, or why there is none.
+pub(super) async fn ask(
     fleet: &Fleet,
     hosts: &[String],
+    playbook: &str,
     cancel: CancellationToken,
 ) -> Result<IndexMap<String, std::result::Result<String, String>>> {
-    let path = shipped::locate(Path::new("."), "playbooks/status.yml")
-        .ok_or_else(|| Error::new("the playbook playbooks/status.yml is missing"))?;
     let job = Job {
         run: "status".to_owned(),
-        plays: playbook::load(&path)?,
+        plays: load_book(playbook)?,
         inventory: fleet.inventory.clone(),
         redactor: fleet.redactor.clone(),
         services: None,
@@ -277,6 +274,7 @@ async fn ask(
         become_password: None,
         window: 0,
         grace: crate::engine::GRACE,
+        locks: crate::engine::Locks::default(),
     };
     let mut answers = IndexMap::new();
     let hear = |event: Event| {

@@ -12,6 +12,7 @@ use crate::plan::Object;
   provision update --host clienteA --services chat            images, backup, deployment with migrations, health, URLs
   provision update --all --batch 1,25%,100% --soak 300        one client first, five minutes' look, then more
   provision update --all --canary --on-fail rollback          what fails goes back to the release before
+  provision update --all --batch 10% --max-fail 5% --max-fail-batch 1 --on-fail rollback-batch --pulls 4
   provision update --all --check --diff                       say what would change, touch nothing
 
 An update brings a client to the versions that the registry and the inventory name (`versions: {chat: v4.18.0}`), and a
@@ -28,10 +29,16 @@ pub struct Flags {
     /// Seconds to wait after each batch but the last, before it is looked at once more
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     soak: u64,
-    /// How many clients may fail, unreachable ones too, before no further batch begins
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    max_fail: usize,
-    /// What happens to a service whose update fails
+    /// How many clients may fail, a number or a percentage, unreachable ones too, before no further batch begins
+    #[arg(long, value_name = "N", default_value = "0")]
+    max_fail: String,
+    /// The same for the clients of one batch
+    #[arg(long, value_name = "N")]
+    max_fail_batch: Option<String>,
+    /// At most so many clients pull images at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pulls: Option<u32>,
+    /// What happens when an update fails
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnFail::Stop)]
     on_fail: OnFail,
     /// Take no backup before the update
@@ -41,25 +48,47 @@ pub struct Flags {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum OnFail {
-    /// It stays where it stopped
+    /// The service stays where it stopped; when more have failed than may, no further batch begins
     Stop,
-    /// It goes back to the release before
+    /// The service stays where it stopped; all batches are done, whatever fails
+    Continue,
+    /// The service goes back to the release before; otherwise as `stop`
     Rollback,
+    /// The same, and when more have failed than may, the whole batch goes back
+    RollbackBatch,
+    /// The same, and when more have failed than may, everything that this run changed goes back
+    RollbackAll,
 }
 
 pub async fn main(flags: Flags) -> Result<u8> {
     let sizes = if flags.canary { vec!["1".to_owned(), "100%".to_owned()] } else { flags.batch.clone() };
     let sizes = sizes.iter().map(|size| batch(size)).collect::<Result<Vec<Value>>>()?;
+    let most = |flag: &str, text: &str| {
+        limit(text).map_err(|error| Error { text: format!("{flag}: {}", error.text), ..error })
+    };
+    let max_fail = most("--max-fail", &flags.max_fail)?;
+    let max_fail_batch = flags.max_fail_batch.as_deref().map(|text| most("--max-fail-batch", text)).transpose()?;
+    if matches!(flags.on_fail, OnFail::Continue) && (flags.max_fail != "0" || max_fail_batch.is_some()) {
+        return Err(Error::new(
+            "--on-fail continue goes on whatever fails, so there is nothing that --max-fail could say",
+        )
+        .hint("leave one of the two out"));
+    }
     let (fleet, hosts) = flags.slice.load()?;
     let rollout = flags.slice.prepare(&fleet, &hosts, Dependencies::Included)?;
     let on_fail = match flags.on_fail {
         OnFail::Stop => "stop",
+        OnFail::Continue => "continue",
         OnFail::Rollback => "rollback",
+        OnFail::RollbackBatch => "rollback-batch",
+        OnFail::RollbackAll => "rollback-all",
     };
     let vars = [
         ("update_batches", Value::Array(sizes)),
         ("update_soak", Value::from(flags.soak)),
-        ("update_max_fail", Value::from(flags.max_fail)),
+        ("update_max_fail", max_fail),
+        ("update_max_fail_batch", max_fail_batch.unwrap_or_else(|| Value::from(""))),
+        ("update_pulls", Value::from(flags.pulls.unwrap_or(0))),
         ("update_on_fail", Value::from(on_fail)),
         ("update_backup", Value::from(!flags.no_backup)),
     ];
@@ -88,9 +117,26 @@ fn batch(text: &str) -> Result<Value> {
     }
 }
 
+/// `0`, `3` or `25%`.
+fn limit(text: &str) -> Result<Value> {
+    match text.trim() {
+        "0" | "0%" => Ok(Value::from(0)),
+        _ => batch(text).map_err(|_| {
+            Error::new(format!("`{text}` is neither a number nor a percentage")).hint("for example 2, or 10%")
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_numbers_or_percentages_or_none() {
+        assert_eq!(limit("0").unwrap(), Value::from(0));
+        assert_eq!(limit("25%").unwrap(), Value::from("25%"));
+        assert!(limit("many").unwrap_err().to_string().contains("`many` is neither a number nor a percentage"));
+    }
 
     #[test]
     fn batches_are_numbers_or_percentages() {

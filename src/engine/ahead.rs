@@ -159,6 +159,7 @@ fn flatten(items: &[Item], tasks: &mut Vec<Arc<Task>>) -> bool {
                     | Control::UrlCheck
                     | Control::OutsideCheck => {}
                     Control::Pause
+                    | Control::RolloutGate
                     | Control::WaitForConnection
                     | Control::IncludeTasks
                     | Control::IncludeRole

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::done::Done;
 use super::outside;
 use super::outside_check;
+use super::policy::{Decision, Policy};
 use super::scope::object;
 use super::walk::{End, Flow, Walk};
 use crate::event::{Cause, Kind, Level, TaskRef};
@@ -39,6 +40,7 @@ impl Walk {
             Control::WaitForConnection => self.wait_for_connection(task, &args, scope, reference).await,
             Control::UrlCheck => self.url_check(task, args, scope, reference).await,
             Control::OutsideCheck => self.outside_check(args).await,
+            Control::RolloutGate => self.rollout_gate(&args),
             Control::Meta | Control::IncludeTasks | Control::IncludeRole | Control::IncludeServices => Done::ok(),
         }
     }
@@ -174,6 +176,35 @@ impl Walk {
                 if self.run.cancel.is_cancelled() { done.interrupted() } else { done }
             }
         }
+    }
+
+    /// Asks the policy about the batches of a play that have ended: this one, or an earlier one that is named.
+    fn rollout_gate(&self, args: &Object) -> Done {
+        let policy = match Policy::read(args) {
+            Ok(policy) => policy,
+            Err(failure) => return Done::failed(failure),
+        };
+        let judged = text(args, "play").unwrap_or_else(|| self.batch.play.name.clone());
+        let own = judged == self.batch.play.name;
+        let mark = text(args, "failed").unwrap_or_default();
+        let Some(mut so_far) = self.run.so_far(&judged, &mark) else {
+            let failure = Failure::new(format!("no play `{judged}` has begun"));
+            return Done::failed(failure.hint("`play` names the play whose hosts are judged"));
+        };
+        if own {
+            // whatever fails here is the policy's affair from now on
+            self.batch.govern();
+            so_far.batches.pop();
+        }
+        let (undo, why) = match policy.decide(&so_far) {
+            Decision::Go => return Done { result: object(json!({ "go": true, "undo": [] })), ..Done::ok() },
+            Decision::Stop { why } => (Vec::new(), why),
+            Decision::Undo { hosts, why } => (hosts, why),
+        };
+        if own {
+            self.batch.close(&why);
+        }
+        Done { result: object(json!({ "go": false, "undo": undo, "msg": why })), ..Done::ok() }
     }
 
     pub async fn meta(&mut self, task: &Arc<Task>, scope: &Scope) -> Flow {

@@ -112,6 +112,11 @@ impl Host {
         Arc::make_mut(&mut self.inner().set).extend(vars);
     }
 
+    /// Was this variable set by the play?
+    pub fn has_set(&self, name: &str) -> bool {
+        self.inner().set.contains_key(name)
+    }
+
     pub fn include(&self, vars: Object) {
         Arc::make_mut(&mut self.inner().included).extend(vars);
     }

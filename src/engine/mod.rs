@@ -12,11 +12,13 @@ mod host;
 mod include;
 mod local;
 mod lock;
+mod locked;
 mod loops;
 pub mod outside;
 pub mod outside_check;
 mod overlay;
 mod pace;
+mod policy;
 pub mod route;
 mod run;
 mod scope;
@@ -39,6 +41,8 @@ use crate::event::{Counts, Event, RunStatus};
 use crate::plan::Object;
 use crate::playbook::Play;
 pub use crate::services::{ServiceDeploy, Services};
+pub use lock::{Kept, Locks};
+pub use run::owner;
 
 /// Everything a run needs to know.
 pub struct Job {
@@ -69,6 +73,7 @@ pub struct Job {
     pub window: usize,
     /// After Ctrl-C, what runs on a host has this long to come to its end before it is left alone.
     pub grace: Duration,
+    pub locks: Locks,
 }
 
 /// For [`Job::grace`] where nobody says otherwise.

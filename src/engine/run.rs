@@ -14,6 +14,7 @@ use super::emit::Emitter;
 use super::host::{Fate, Host};
 use super::lock::Claim;
 use super::pace::Pace;
+use super::policy::{Fared, SoFar};
 use super::walk::Walk;
 use super::{Job, Summary, scope};
 use crate::error::{Error, Place, Result};
@@ -49,6 +50,19 @@ pub(super) struct Run {
     pub grace: Duration,
     pub owner: String,
     pub since: String,
+    pub locks: super::Locks,
+    /// The plays that have begun, by their names, and how their hosts were divided.
+    pub begun: Mutex<HashMap<String, Begun>>,
+}
+
+/// How far a play has come.
+#[derive(Default)]
+pub(super) struct Begun {
+    /// Hosts that earlier plays had lost.
+    lost: usize,
+    all: usize,
+    /// Those that have begun, the current one last.
+    batches: Vec<Vec<String>>,
 }
 
 /// Some hosts of a play, walking it together.
@@ -66,12 +80,16 @@ pub(super) struct Batch {
     stop: AtomicBool,
     /// The stop is a failure's consequence: later batches and plays do not begin.
     pub broken: AtomicBool,
+    /// `rollout_gate` decides what a failure means for further batches.
+    governed: AtomicBool,
+    /// Why this batch and all further ones do not take place; later plays do.
+    closed: Mutex<Option<String>>,
 }
 
 /// A play with the hosts that it is for.
-struct Planned {
-    play: Arc<Play>,
-    hosts: Vec<String>,
+pub(super) struct Planned {
+    pub play: Arc<Play>,
+    pub hosts: Vec<String>,
 }
 
 impl Run {
@@ -79,9 +97,33 @@ impl Run {
         self.hosts.get(name).cloned()
     }
 
-    pub fn claim(&self, dir: Option<String>) -> Claim {
+    /// How the hosts of a play have fared; `mark` is the variable that is set for one that failed and was rescued.
+    pub fn so_far(self: &Arc<Run>, play: &str, mark: &str) -> Option<SoFar> {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = begun.get(play)?;
+        let fared = |name: &String| match self.host(name) {
+            Some(host) if host.fate() == Fate::Unreachable => Fared::Unreachable,
+            Some(host) if host.fate() == Fate::Failed || host.has_set(mark) => Fared::Failed,
+            _ => Fared::Well,
+        };
+        let batch = |batch: &Vec<String>| batch.iter().map(|name| (name.clone(), fared(name))).collect();
+        Some(SoFar { all: begun.all, lost: begun.lost, batches: begun.batches.iter().map(batch).collect() })
+    }
+
+    pub fn claim(&self, host: &str, own: &super::lock::LockVars) -> Claim {
+        let services = |services: &Arc<dyn Services>| {
+            let scope = Scope::new(Arc::new(NoWorld));
+            let list = services.expand(host, &Value::Null, &scope).ok()?;
+            Some(list.into_iter().map(|service| service.service).collect())
+        };
+        let mut locks = self.locks.clone();
+        locks.names = locks.names.or_else(|| self.services.as_ref().and_then(services));
         Claim {
-            dir: dir.unwrap_or_else(|| super::lock::DIR.to_owned()),
+            dir: own.dir.clone().unwrap_or_else(|| super::lock::DIR.to_owned()),
+            holds: own.holds.clone().unwrap_or_else(|| super::lock::HOLDS.to_owned()),
+            expiry: own.expiry.unwrap_or(super::lock::EXPIRY),
+            locks,
+            again: false,
             owner: self.owner.clone(),
             process: std::process::id(),
             run: self.id.clone(),
@@ -91,12 +133,44 @@ impl Run {
 }
 
 impl Batch {
+    /// `all` are the play's hosts, of which these are some.
+    pub fn new(run: &Arc<Run>, play: &Arc<Play>, index: usize, hosts: Vec<String>, all: &[String]) -> Arc<Batch> {
+        Arc::new(Batch {
+            run: run.clone(),
+            play: play.clone(),
+            play_index: index + 1,
+            pace: Pace::new(hosts.iter().cloned()),
+            magic: Arc::new(scope::about_batch(play, all)),
+            hosts,
+            handlers: Mutex::new(play.handlers.clone()),
+            throttles: Mutex::default(),
+            stop: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            governed: AtomicBool::new(false),
+            closed: Mutex::default(),
+        })
+    }
+
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
 
     pub fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
+    }
+
+    pub fn govern(&self) {
+        self.governed.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends the play here, its further batches included.
+    pub fn close(&self, why: &str) {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| why.to_owned());
+        self.stop();
+    }
+
+    fn closed(&self) -> Option<String> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn handler(&self, index: usize) -> Option<Arc<Task>> {
@@ -137,7 +211,7 @@ impl Batch {
             self.broken.store(true, Ordering::SeqCst);
             self.stop();
         }
-        if failed == self.hosts.len() && failed > 0 {
+        if failed == self.hosts.len() && failed > 0 && !self.governed.load(Ordering::SeqCst) {
             self.broken.store(true, Ordering::SeqCst);
         }
     }
@@ -172,16 +246,15 @@ pub(super) async fn run(
     if let Some(password) = &job.become_password {
         job.redactor.add(password.reveal());
     }
-    let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
+    let user = user();
     emit.emit(Kind::RunStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         command: job.command.clone(),
         hosts: taking_part.clone(),
         check: job.check,
-        user: user.clone(),
+        user,
         inventory: job.inventory.data_dir().display().to_string(),
     });
-    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let run = Arc::new(Run {
         magic: Arc::new(scope::about_run(&job)),
         id: job.run,
@@ -201,15 +274,27 @@ pub(super) async fn run(
         skip_tags: job.skip_tags,
         window: job.window,
         grace: job.grace,
-        owner: format!("{user}@{machine}"),
+        owner: owner(),
         since: super::emit::now(),
+        locks: job.locks,
+        begun: Mutex::default(),
     });
+    let free = !run.locks.before || run.check || super::locked::lock_all(&run, &planned, &taking_part).await;
     for (index, planned) in planned.into_iter().enumerate() {
-        if run.cancel.is_cancelled() || !play(&run, planned, index).await {
+        if !free || run.cancel.is_cancelled() || !play(&run, planned, index).await {
             break;
         }
     }
     Ok(finish(&run, taking_part, begin).await)
+}
+
+fn user() -> String {
+    std::env::var("USER").unwrap_or_else(|_| "root".to_owned())
+}
+
+/// Who works here, as other operators are told: `ana@desk`.
+pub fn owner() -> String {
+    format!("{}@{}", user(), rustix::system::uname().nodename().to_string_lossy())
 }
 
 /// What [`run`] would complain about before it touches anything.
@@ -287,7 +372,13 @@ fn hosts_of(job: &Job, play: &Play, scope: &Scope) -> Result<Vec<String>> {
 async fn play(run: &Arc<Run>, planned: Planned, index: usize) -> bool {
     let Planned { play, hosts } = planned;
     let well = |name: &String| run.host(name).is_some_and(|host| host.fate() == Fate::Well);
-    let hosts: Vec<String> = hosts.into_iter().filter(well).collect();
+    let all = hosts.len();
+    let mut hosts: Vec<String> = hosts.into_iter().filter(well).collect();
+    come_first(run, &play, &mut hosts);
+    {
+        let begun = Begun { lost: all - hosts.len(), all, batches: Vec::new() };
+        run.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(play.name.clone(), begun);
+    }
     run.emit.emit(Kind::PlayStarted { play: play.name.clone(), hosts: hosts.clone(), place: play.place.to_string() });
     if hosts.is_empty() {
         let text = format!("play `{}`: no hosts are left for it", play.name);
@@ -299,19 +390,10 @@ async fn play(run: &Arc<Run>, planned: Planned, index: usize) -> bool {
         if run.cancel.is_cancelled() {
             return false;
         }
-        let magic = Arc::new(scope::about_batch(&play, &hosts));
-        let batch = Arc::new(Batch {
-            run: run.clone(),
-            play: play.clone(),
-            play_index: index + 1,
-            pace: Pace::new(names.iter().cloned()),
-            hosts: names,
-            magic,
-            handlers: Mutex::new(play.handlers.clone()),
-            throttles: Mutex::default(),
-            stop: AtomicBool::new(false),
-            broken: AtomicBool::new(false),
-        });
+        if let Some(begun) = run.begun.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&play.name) {
+            begun.batches.push(names.clone());
+        }
+        let batch = Batch::new(run, &play, index, names, &hosts);
         let walks = batch.hosts.iter().filter_map(|name| run.host(name)).map(|host| {
             let walk = Walk::new(batch.clone(), host);
             tokio::spawn(walk.play())
@@ -321,6 +403,12 @@ async fn play(run: &Arc<Run>, planned: Planned, index: usize) -> bool {
                 let text = format!("a host's walk ended early: {error}");
                 run.emit.emit(Kind::Note { host: None, level: Level::Warning, text });
             }
+        }
+        if let Some(why) = batch.closed() {
+            let rest: Vec<String> = batch.hosts.iter().cloned().chain(batches.flatten()).collect();
+            let text = format!("not tried, because of what failed before: {} ({why})", rest.join(", "));
+            run.emit.emit(Kind::Note { host: None, level: Level::Warning, text });
+            return true;
         }
         if batch.broken.load(Ordering::SeqCst) {
             let rest: Vec<String> = batches.flatten().collect();
@@ -332,6 +420,23 @@ async fn play(run: &Arc<Run>, planned: Planned, index: usize) -> bool {
         }
     }
     true
+}
+
+/// Puts the hosts first for which the play's `first` holds; in each half the order stays.
+fn come_first(run: &Arc<Run>, play: &Play, hosts: &mut [String]) {
+    let Some(condition) = &play.first else { return };
+    let holds = |name: &String| {
+        let scope = run.host(name).map(|host| scope::host_scope(run, &host, &play.around));
+        // a condition that cannot be told of a host does not hold
+        scope.is_some_and(|scope| scope.condition(condition).unwrap_or(false))
+    };
+    let first: HashSet<String> = hosts.iter().filter(|name| holds(name)).cloned().collect();
+    if first.is_empty() || first.len() == hosts.len() {
+        return;
+    }
+    hosts.sort_by_key(|name| !first.contains(name));
+    let text = format!("first, as `{}` says: {}", play.name, hosts[..first.len()].join(", "));
+    run.emit.emit(Kind::Note { host: None, level: Level::Info, text });
 }
 
 fn serial(run: &Run, play: &Play) -> Vec<Value> {

@@ -9,7 +9,8 @@ use super::done::Done;
 use super::host::Fate;
 use super::scope::object;
 use super::walk::{Flow, Walk};
-use crate::event::{Kind, TaskRef};
+use crate::event::{Cause, Kind, TaskRef};
+use crate::lane::Trouble;
 use crate::modules::args::as_flag;
 use crate::plan::{Failure, Object};
 use crate::playbook::{Action, ActionKind, Around, Task, load_vars, resolve};
@@ -139,15 +140,21 @@ impl Walk {
             None => true,
             Some(value) => scope.value(value).ok().as_ref().and_then(as_flag).unwrap_or(true),
         };
-        let kind = crate::modules::find("setup").map(ActionKind::Module).filter(|_| wanted)?;
-        let mut args = Object::new();
+        let mut task = self.own_task("Gathering Facts", "setup").filter(|_| wanted)?;
         if let Some(subset) = &play.gather_subset {
-            args.insert("gather_subset".to_owned(), subset.clone());
+            task.action.args = Arc::new(Object::from_iter([("gather_subset".to_owned(), subset.clone())]));
         }
-        Some(Arc::new(Task {
-            name: "Gathering Facts".to_owned(),
+        Some(Arc::new(task))
+    }
+
+    /// A task of the play's that nobody wrote.
+    pub fn own_task(&self, name: &str, module: &str) -> Option<Task> {
+        let play = &self.batch.play;
+        let kind = crate::modules::find(module).map(ActionKind::Module)?;
+        Some(Task {
+            name: name.to_owned(),
             place: play.place.clone(),
-            action: Action { name: "setup".to_owned(), kind, args: Arc::new(args), template: None },
+            action: Action { name: module.to_owned(), kind, args: Arc::default(), template: None },
             when: Vec::new(),
             vars: Vec::new(),
             tags: vec!["always".to_owned()],
@@ -162,7 +169,14 @@ impl Walk {
             retries: None,
             delay: None,
             around: Arc::new(Around { when: Vec::new(), ..Around::clone(&play.around) }),
-        }))
+        })
+    }
+
+    /// Somebody else has the host.
+    pub fn refuse(&mut self, text: String, hint: String) {
+        let trouble = Trouble::new(Cause::Locked, text).hint(hint);
+        self.end_early("Lock", Done::trouble(trouble));
+        self.host.count(|counts| counts.failed += 1);
     }
 
     /// The play's variables and its files of variables. `Some`: how the walk ends, because a file is not as it should be.
@@ -213,6 +227,10 @@ impl Walk {
     }
 
     fn fail_early(&mut self, what: &str, trouble: Failure) -> Flow {
+        self.end_early(what, Done::failed(trouble))
+    }
+
+    fn end_early(&mut self, what: &str, done: Done) -> Flow {
         let reference = TaskRef {
             id: format!("{}:{what}", self.batch.play_index),
             name: what.to_owned(),
@@ -221,7 +239,6 @@ impl Walk {
             ..TaskRef::default()
         };
         self.run.emit.emit(Kind::TaskStarted { host: self.host.name.clone(), task: reference.clone() });
-        let done = Done::failed(trouble);
         let result = json!({"msg": done.result.get("msg"), "failed": true});
         let outcome = Box::new(self.outcome(done, false, false, std::time::Duration::ZERO));
         self.run.emit.emit(Kind::TaskFinished { host: self.host.name.clone(), task: reference, outcome });

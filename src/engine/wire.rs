@@ -29,6 +29,8 @@ pub(super) struct Wire {
     links: tokio::sync::Mutex<Vec<(String, Arc<Link>)>>,
     window: AtomicUsize,
     locked: tokio::sync::Mutex<Option<Holding>>,
+    /// The lock was had once in this run.
+    had: AtomicBool,
     /// Lanes that were given up; their round trips still count.
     closed_trips: AtomicU64,
 }
@@ -54,6 +56,13 @@ struct Holding {
     claim: Claim,
     /// The process on the host with which the lock ends.
     lane: Option<u32>,
+    pulse: Pulse,
+}
+
+/// Signs of life for as long as the lock is held.
+struct Pulse {
+    end: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
 }
 
 /// How a change went that nothing went wrong with.
@@ -87,6 +96,7 @@ impl Wire {
             links: tokio::sync::Mutex::default(),
             window: AtomicUsize::new(window.min(FIRST)),
             locked: tokio::sync::Mutex::default(),
+            had: AtomicBool::new(false),
             closed_trips: AtomicU64::new(0),
         }
     }
@@ -161,8 +171,11 @@ impl Wire {
         self.reset().await;
     }
 
-    async fn release(&self) {
+    pub async fn release(&self) {
         if let Some(holding) = self.locked.lock().await.take() {
+            holding.pulse.stop().await;
+            // given up freely: who works here now is not in the way of a next time
+            self.had.store(false, Ordering::SeqCst);
             let release = [holding.claim.release()];
             let released = holding.link.connection.act(holding.who.as_ref(), &release);
             match tokio::time::timeout(Duration::from_secs(5), released).await {
@@ -269,30 +282,31 @@ impl Way<'_> {
 
     /// Locks the host for this run, once. Gives back the note of whoever holds it instead.
     pub async fn claim(&self, claim: &Claim) -> Result<Option<String>, ActError> {
-        match self.act(claim, &[], &[], 0, |_| Vec::new()).await? {
+        match self.act(Some(claim), &[], &[], 0, |_| Vec::new()).await? {
             Turn::Done(_) => Ok(None),
             Turn::Held(note) => Ok(Some(note)),
         }
     }
 
-    /// Changes the host, which the first change's request locks for this run. What will be asked next, by `again` and
+    /// Changes the host, which the first change's request locks for this run, if there is a claim. What will be asked next, by `again` and
     /// by what `more` foresees, is asked behind the operations.
     pub async fn act(
         &self,
-        claim: &Claim,
+        claim: Option<&Claim>,
         operations: &[Operation],
         again: &[Query],
         limit: usize,
         more: impl FnOnce(usize) -> Vec<Query>,
     ) -> Result<Turn, ActError> {
         let mut locked = self.wire.locked.lock().await;
-        if let Some(holding) = &*locked
+        if claim.is_some()
+            && let Some(holding) = &*locked
             && !holding.stands().await
         {
             *locked = None;
         }
         // while the lock is not ours, nobody else changes anything for this run either
-        let taking = Some(locked).filter(|locked| locked.is_none());
+        let taking = claim.zip(Some(locked).filter(|locked| locked.is_none()));
         let mut queries = Vec::new();
         // these two end without a request that questions could be part of
         let silent = matches!(operations.last(), Some(Operation::Fetch { .. } | Operation::Reconnect));
@@ -303,7 +317,8 @@ impl Way<'_> {
         let epoch = self.link.forget();
         let outcome = match taking {
             None => self.carried(operations, &queries).await,
-            Some(mut locked) => {
+            Some((claim, mut locked)) => {
+                let claim = Claim { again: self.wire.had.load(Ordering::SeqCst), ..claim.clone() };
                 let link = self.link.clone();
                 let lane = link.connection.lane_process(self.who.as_ref()).await;
                 let with_lock: Vec<Operation> =
@@ -316,7 +331,9 @@ impl Way<'_> {
                     // without the lock nothing was done
                     outcome @ Err(ActError::Failed { index: 0, .. } | ActError::Trouble(_)) => outcome,
                     outcome => {
-                        *locked = Some(Holding { link, who: self.who.clone(), claim: claim.clone(), lane });
+                        self.wire.had.store(true, Ordering::SeqCst);
+                        let pulse = Pulse::start(&link, self.who.clone(), claim.clone(), lane);
+                        *locked = Some(Holding { link, who: self.who.clone(), claim: claim.clone(), lane, pulse });
                         without_first(outcome)
                     }
                 }
@@ -336,6 +353,43 @@ impl Way<'_> {
 
     async fn carried(&self, operations: &[Operation], queries: &[Query]) -> Result<Acted, ActError> {
         self.turn(self.link.connection.act_then_ask(self.who.as_ref(), operations, queries)).await
+    }
+}
+
+impl Pulse {
+    /// Through the lane itself: a lane that is at work, or gone, gives none.
+    fn start(link: &Arc<Link>, who: Option<Become>, claim: Claim, lane: Option<u32>) -> Pulse {
+        let (link, end) = (Arc::downgrade(link), CancellationToken::new());
+        let ended = end.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = ended.cancelled() => break,
+                    () = tokio::time::sleep(claim.pulse()) => {}
+                }
+                let Some(link) = link.upgrade() else { break };
+                if !link.connection.lane_stands(who.as_ref(), lane).await {
+                    break;
+                }
+                if let Err(error) = link.connection.act(who.as_ref(), &[claim.beat()]).await {
+                    tracing::debug!("no sign of life could be given: {error:?}");
+                }
+            }
+        });
+        Pulse { end, task }
+    }
+
+    async fn stop(mut self) {
+        self.end.cancel();
+        if tokio::time::timeout(Duration::from_secs(5), &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.end.cancel();
     }
 }
 

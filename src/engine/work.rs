@@ -9,7 +9,7 @@ use super::ahead::Behind;
 use super::done::Done;
 use super::host::Host;
 use super::local::TaskFiles;
-use super::lock::{self, Claim};
+use super::lock::{self, Claim, LockVars};
 use super::settle::{Reach, settle};
 use super::task::number;
 use super::walk::Walk;
@@ -28,7 +28,7 @@ pub(super) struct Route {
     pub host: Arc<Host>,
     pub target: Target,
     pub who: Option<Become>,
-    pub lock_dir: Option<String>,
+    pub lock: LockVars,
 }
 
 impl Route {
@@ -258,8 +258,13 @@ impl Walk {
                 Some(Become { method, user, password })
             }
         };
-        let lock_dir = vars.get("provision_lock_dir")?.and_then(|dir| dir.as_str().map(str::to_owned));
-        Ok(Route { host, target, who, lock_dir })
+        let path = |name: &str| Ok::<_, Failure>(vars.get(name)?.and_then(|dir| dir.as_str().map(str::to_owned)));
+        let expiry = vars.get("provision_lock_expiry")?.and_then(|value| match value {
+            Value::String(text) => text.parse().ok(),
+            other => other.as_u64(),
+        });
+        let lock = LockVars { dir: path("provision_lock_dir")?, holds: path("provision_hold_dir")?, expiry };
+        Ok(Route { host, target, who, lock })
     }
 
     pub fn around(&self, task: &Task, scope: &Scope) -> Result<Surroundings, Failure> {
@@ -323,8 +328,8 @@ impl TaskLane<'_> {
         let mut waited = Duration::ZERO;
         while let Some(note) = held {
             if waited >= lock::PATIENCE || !lock::left_by_a_dead_run(&note, claim) {
-                let trouble = Trouble::new(Cause::Locked, lock::held_by(&self.route.host.name, &note));
-                return Err(trouble.hint("wait until it has ended, then run the same command again").into());
+                let (text, hint) = lock::refusal(&self.route.host.name, &note, &claim.owner);
+                return Err(Trouble::new(Cause::Locked, text).hint(hint).into());
             }
             let text = "an earlier run was ended here in the middle and left something running; waiting for its end";
             if waited.is_zero() {
@@ -375,13 +380,17 @@ impl Reach for TaskLane<'_> {
         if operations.is_empty() {
             return Ok(Some(Vec::new()));
         }
-        let claim = self.walk.run.claim(self.route.lock_dir.clone());
+        // what check mode may run changes nothing, and looks also where somebody else is at work
+        let claim = (!self.walk.run.check).then(|| self.walk.run.claim(&self.route.host.name, &self.route.lock));
         let operations = self.around.operations(operations.to_vec());
         let again = self.around.queries(again.to_vec());
         let foresee = |window| self.walk.foresee(self.task, self.route, self.later, Behind::Change(window));
-        match self.way.act(&claim, &operations, &again, self.window(), foresee).await? {
+        match self.way.act(claim.as_ref(), &operations, &again, self.window(), foresee).await? {
             Turn::Done(outputs) => Ok(Some(outputs)),
-            Turn::Held(note) => self.outwait(&claim, note).await.map(|()| None),
+            Turn::Held(note) => match claim {
+                Some(claim) => self.outwait(&claim, note).await.map(|()| None),
+                None => Ok(None),
+            },
         }
     }
 

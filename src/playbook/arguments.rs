@@ -127,6 +127,7 @@ impl Loader {
             Control::IncludeServices => &["services"],
             Control::UrlCheck => &["url"],
             Control::OutsideCheck => &["check", "address"],
+            Control::RolloutGate => &["failed"],
             _ => &[],
         };
         for needed in needs.iter().filter(|needed| !given.contains_key(**needed)) {

@@ -45,6 +45,7 @@ pub const PLAY: &[&str] = &[
     "force_handlers",
     "strategy",
     "order",
+    "first",
     "user",
     "import_playbook",
     "ansible.builtin.import_playbook",
@@ -171,6 +172,7 @@ pub const CONTROLS: &[ControlSpec] = &[
         &["url", "status", "contains", "timeout", "address", "validate_certs"],
         None,
     ),
+    control("rollout_gate", Control::RolloutGate, &["play", "failed", "max_fail", "max_fail_batch", "on_fail"], None),
     control("outside_check", Control::OutsideCheck, &["check", "address", "connect_to", "base_url"], None),
 ];
 

@@ -154,6 +154,7 @@ impl Loader {
             force_handlers: node.get("force_handlers").is_some_and(|node| matches!(node.kind, Kind::Bool(true))),
             strategy: self.strategy(node),
             order: self.order(node),
+            first: node.get("first").map(|node| self.value(node)),
             around: Arc::new(around),
         })
     }

@@ -40,6 +40,8 @@ pub struct Play {
     pub force_handlers: bool,
     pub strategy: Strategy,
     pub order: Order,
+    /// Hosts for which this condition holds come before the others.
+    pub first: Option<Value>,
     /// What the play says about all its tasks.
     pub around: Arc<Around>,
 }
@@ -189,6 +191,8 @@ pub enum Control {
     UrlCheck,
     /// Makes one check of a service from the operator's side.
     OutsideCheck,
+    /// Lets a play's next batch begin, or not.
+    RolloutGate,
 }
 
 /// `loop`, `with_…` and `loop_control`.

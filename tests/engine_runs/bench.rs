@@ -102,6 +102,7 @@ impl Bench {
             become_password: None,
             window: self.window,
             grace: self.grace,
+            locks: provision::engine::Locks::default(),
         }
     }
 

@@ -17,6 +17,9 @@ static SCENE: stage::Scene = stage::Scene {
 
 const REGISTRY: [&str; 2] = ["--registry", "tests/update/registry"];
 
+/// Waits for a container.
+const UNHEALTHY: &str = "n=0; until docker inspect --format '{{.State.Health.Status}}' sick | grep -q unhealthy; do n=$((n+1)); [ $n -lt 100 ] || exit 1; sleep 0.2; done";
+
 /// One test, for each step stands on the one before.
 #[test]
 fn a_bad_version_stops_at_the_first_client_and_goes_back() {
@@ -37,7 +40,10 @@ fn a_bad_version_stops_at_the_first_client_and_goes_back() {
     // one client first, then the others; a second time nothing is left to do
     let two = version("2");
     let (_, events) = verb(&["update", "--all", "--canary", "--soak", "1", "-e", &two], 0);
-    assert!(ended(&events, "u1") < began(&events, "u2"), "the first client is looked at before the others begin");
+    assert!(
+        ended_task(&events, "u1", "Containers") < began_task(&events, "u2", "Newer images"),
+        "the first client is looked at before the others begin"
+    );
     assert_eq!(app("u3"), "version 2");
     let (_, events) = verb(&["update", "--all", "-e", &two], 0);
     assert_eq!(counts(&events, "u1", "changed") + counts(&events, "u2", "changed"), 0);
@@ -58,6 +64,37 @@ fn a_bad_version_stops_at_the_first_client_and_goes_back() {
     let ran = stage.must(&runs, &["status", REGISTRY[0], REGISTRY[1], "--host", "u1", "-e", &two], 0);
     assert!(ran.stdout.contains("healthy 1/1  no"), "{}", ran.stdout);
 
+    // one that is not well comes first; the batch goes back as a whole, also the client that had taken it well
+    stage
+        .inside("u3", "docker run -d --name sick --health-cmd false --health-interval 1s --health-retries 1 redis:8.0");
+    stage.inside("u3", UNHEALTHY);
+    let mixed = "{versions: {app: \"{{ 'bad' if inventory_hostname == 'u1' else '3' }}\"}}";
+    let rules =
+        ["--batch", "2,1", "--max-fail-batch", "1", "--max-fail", "0", "--on-fail", "rollback-batch", "--pulls", "1"];
+    let (ran, events) = verb(&[&["update", "--all"][..], &rules, &["-e", mixed]].concat(), 1);
+    assert!(
+        ran.stdout.contains("not tried, because of what failed before: u2 (1 of 3 failed, none may)"),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stdout.contains("well by itself, but taken back with the others"), "{}", ran.stdout);
+    began_task(&events, "u3", "Newer images");
+    assert_eq!(["u1", "u2", "u3"].map(app), ["version 2"; 3].map(str::to_owned));
+    assert_eq!(health(stage, "u3"), "healthy");
+    stage.inside("u3", "docker rm -f sick");
+    // everything goes back, also what an earlier batch had taken well; and whatever fails, all are done
+    let last = "{versions: {app: \"{{ 'bad' if inventory_hostname == 'u3' else '3' }}\"}}";
+    let (ran, _) = verb(&["update", "--all", "--batch", "1", "--on-fail", "rollback-all", "-e", last], 1);
+    assert!(ran.stdout.contains("1 of 3 failed, none may"), "{}", ran.stdout);
+    assert_eq!(["u1", "u2", "u3"].map(app), ["version 2"; 3].map(str::to_owned));
+    let first = "{versions: {app: \"{{ 'bad' if inventory_hostname == 'u1' else '2' }}\"}}";
+    let (_, events) = verb(&["update", "--all", "--canary", "--on-fail", "continue", "-e", first], 1);
+    assert_eq!((counts(&events, "u1", "failed"), counts(&events, "u3", "failed")), (1, 0));
+    assert_eq!(app("u1"), "version bad");
+    began_task(&events, "u3", "Newer images");
+    verb(&["rollback", "--host", "u1"], 0);
+    assert_eq!(app("u1"), "version 2");
+
     // without --on-fail it stays as it is; a rollback by hand brings the last good one back, and only once
     verb(&["update", "--host", "u1", "-e", &version("bad")], 1);
     assert_eq!(app("u1"), "version bad");
@@ -70,7 +107,8 @@ fn a_bad_version_stops_at_the_first_client_and_goes_back() {
 
     // forward again by its name, twice; a name that is none
     let names = stage.inside("u1", "ls /var/lib/provision/releases/app");
-    let newest = names.lines().last().unwrap();
+    let two_kept = "cd /var/lib/provision/releases/app; grep -l 'version 2' */files/conf/app.conf | cut -d/ -f1";
+    let newest = &stage.inside("u1", two_kept);
     verb(&["rollback", "--host", "u1", "--services", "app", "--to", newest], 0);
     assert_eq!(app("u1"), "version 2");
     let (_, events) = verb(&["rollback", "--host", "u1", "--services", "app", "--to", newest], 0);
@@ -98,10 +136,12 @@ fn position(events: &[Value], wanted: impl Fn(&Value) -> bool) -> usize {
     events.iter().position(wanted).unwrap()
 }
 
-fn began(events: &[Value], host: &str) -> usize {
-    position(events, |event| is(event, "task_started") && event["host"] == host)
+/// Position of the event.
+fn began_task(events: &[Value], host: &str, task: &str) -> usize {
+    position(events, stage::starts(host, task))
 }
 
-fn ended(events: &[Value], host: &str) -> usize {
-    events.iter().rposition(|event| is(event, "task_finished") && event["host"] == host).unwrap()
+fn ended_task(events: &[Value], host: &str, task: &str) -> usize {
+    let ends = |event: &Value| is(event, "task_finished") && event["host"] == host && event["task"]["name"] == task;
+    events.iter().rposition(ends).unwrap()
 }

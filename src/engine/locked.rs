@@ -1,0 +1,93 @@
+//! All hosts of a run are locked before anything is done on one of them, or none is.
+//!
+//! Nobody waits while holding something, so nobody waits for ever. Where two runs come at the same moment and each gets a
+//! part, the one that began later gives way and the earlier one tries again. Leaves out hosts that cannot be reached: the
+//! plays meet them again and say why.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use super::host::Fate;
+use super::lock;
+use super::run::{Batch, Planned, Run};
+use super::walk::Walk;
+use crate::event::{Kind, Level};
+
+/// How often the earlier of two runs tries again, and after which pause.
+const TRIES: usize = 4;
+const PAUSE: Duration = Duration::from_millis(1500);
+
+/// How one host answered.
+enum Answer {
+    Ours,
+    /// Not reached, or only the rest of a killed run is there: the first change will see.
+    Later,
+    Held {
+        text: String,
+        hint: String,
+        /// Its holder began after this run.
+        later: bool,
+    },
+}
+
+/// `false`: some host was refused; nothing is locked and nothing was done.
+pub(super) async fn lock_all(run: &Arc<Run>, planned: &[Planned], hosts: &[String]) -> bool {
+    for again in 0..TRIES {
+        let walks = hosts.iter().filter_map(|name| first_walk(run, planned, name));
+        let answers: Vec<(Walk, Answer)> = join_all(walks.map(ask)).await;
+        let held = |answer: &Answer| matches!(answer, Answer::Held { .. });
+        if !answers.iter().any(|(_, answer)| held(answer)) {
+            return true;
+        }
+        join_all(run.hosts.values().map(|host| host.wire.release())).await;
+        let gives_way =
+            |answer: &Answer| matches!(answer, Answer::Held { later: true, .. } | Answer::Ours | Answer::Later);
+        if again + 1 < TRIES && answers.iter().all(|(_, answer)| gives_way(answer)) && !run.cancel.is_cancelled() {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        let mut others = Vec::new();
+        for (mut walk, answer) in answers {
+            match answer {
+                Answer::Held { text, hint, .. } => walk.refuse(text, hint),
+                Answer::Ours | Answer::Later => others.push(walk.host.name.clone()),
+            }
+        }
+        let rest = if others.is_empty() { String::new() } else { format!("; not begun: {}", others.join(", ")) };
+        let text = format!("nothing was touched, for not all hosts could be had{rest}");
+        run.emit.emit(Kind::Note { host: None, level: Level::Warning, text });
+        return false;
+    }
+    false
+}
+
+/// The host at the beginning of its first play: its user and its variables are those of that play.
+fn first_walk(run: &Arc<Run>, planned: &[Planned], name: &str) -> Option<Walk> {
+    let host = run.host(name).filter(|host| !host.implicit && host.fate() == Fate::Well)?;
+    let (index, first) =
+        planned.iter().enumerate().find(|(_, planned)| planned.hosts.iter().any(|host| host == name))?;
+    let batch = Batch::new(run, &first.play, index, vec![name.to_owned()], &first.hosts);
+    Some(Walk::new(batch, host))
+}
+
+async fn ask(walk: Walk) -> (Walk, Answer) {
+    let answer = claim(&walk).await.unwrap_or(Answer::Later);
+    (walk, answer)
+}
+
+async fn claim(walk: &Walk) -> Option<Answer> {
+    let task = walk.own_task("Lock", "setup")?;
+    let route = walk.route(&task, &walk.scope(&task)).ok()?;
+    let claim = walk.run.claim(&route.host.name, &route.lock);
+    let way = walk.way(&route).await.ok()?;
+    Some(match way.claim(&claim).await.ok()? {
+        None => Answer::Ours,
+        Some(note) if lock::left_by_a_dead_run(&note, &claim) => Answer::Later,
+        Some(note) => {
+            let (text, hint) = lock::refusal(&route.host.name, &note, &claim.owner);
+            Answer::Held { text, hint, later: lock::came_later(&note, &claim) }
+        }
+    })
+}
