@@ -303,6 +303,12 @@ fn lint_all(fleet: &Fleet, names: &[String]) -> Result<u8> {
             println!("{} {}", package.id, green("ok"));
         }
     }
+    if names.is_empty() {
+        for error in lint::globals(&fleet.catalogue) {
+            count += 1;
+            println!("{error}");
+        }
+    }
     for profile in profiles {
         match fleet.catalogue.lint_profile(profile) {
             Some(error) => {

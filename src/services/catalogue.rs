@@ -43,6 +43,8 @@ pub struct Catalogue {
     pub broken: IndexMap<String, Error>,
     /// Sets of services, by name; a broken one is kept as such.
     pub profiles: IndexMap<String, Result<Profile>>,
+    /// Defaults for every package that has a setting of the name, from `_global/.env.example`.
+    pub globals: IndexMap<String, EnvDefault>,
     /// `_defaults/` folders, the operator's first.
     bases: Vec<PathBuf>,
     pub(super) traps: Vec<Trap>,
@@ -60,7 +62,7 @@ impl Catalogue {
             folders.push(folder.clone());
         }
         for folder in folders {
-            catalogue.read_folder(&folder);
+            catalogue.read_folder(&folder)?;
         }
         catalogue.packages.sort_keys();
         catalogue.profiles.sort_keys();
@@ -70,7 +72,7 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    fn read_folder(&mut self, folder: &Path) {
+    fn read_folder(&mut self, folder: &Path) -> Result<()> {
         for file in shipped::walk(folder) {
             let mut parts = file.iter();
             let (Some(id), Some(name), None) = (parts.next(), parts.next(), parts.next()) else { continue };
@@ -78,6 +80,11 @@ impl Catalogue {
             let dir = folder.join(&id);
             if id == "_defaults" && !self.bases.contains(&dir) {
                 self.bases.insert(0, dir);
+            } else if id == "_global" && name == ".env.example" {
+                let path = dir.join(name);
+                let text = shipped::read_to_string(&path)
+                    .map_err(|error| Error::at(&Place::file(path.clone()), format!("cannot read it: {error}")))?;
+                self.globals.extend(parse_env_example(&path, &text)?);
             } else if id == "_profiles" && Path::new(name).extension().is_some_and(|end| end == "yml") {
                 let set = Path::new(name).with_extension("").to_string_lossy().into_owned();
                 self.profiles.insert(set, Profile::load(&dir.join(name)));
@@ -94,6 +101,7 @@ impl Catalogue {
                 }
             }
         }
+        Ok(())
     }
 
     /// The package of this id or alias, whatever instance of it is named.

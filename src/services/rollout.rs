@@ -170,6 +170,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
         runtime: text_var(&base, "runtime", "compose", host)?,
         deploy_root: text_var(&base, "deploy_root", "/opt/ATS/VersatileHub", host)?,
         mode: Mode::of(&base, host)?,
+        own_files: sources.inventory.data_dir().join("files").join(host),
     };
     if !["compose", "swarm"].contains(&place.runtime.as_str()) {
         return Err(
@@ -178,7 +179,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
     }
     let backups = Choices::load(sources, host, &base)?;
     let (mut services, mut settings, mut errors) = (Vec::new(), IndexMap::new(), Vec::new());
-    let mut exports = Object::new();
+    let (mut exports, mut made) = (Object::new(), IndexMap::new());
     for id in &all {
         let (package, instance) = (catalogue.get(id)?, catalogue.instance(id)?);
         let chosen = order.contains(id);
@@ -200,7 +201,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
             .collect();
         // nobody is asked about what is not rolled out
         let sources = Sources { questions: sources.questions.filter(|_| chosen), ..*sources };
-        let rendered = sources.resolve(host, package, &instance, &scope).and_then(|resolved| {
+        let rendered = sources.resolve(host, package, &instance, &scope, &mut made).and_then(|resolved| {
             let exported = resolved
                 .scope
                 .value(&Value::Object(package.manifest.exports.clone()))

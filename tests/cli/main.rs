@@ -5,6 +5,7 @@
 mod actions;
 mod author;
 mod bad_input;
+mod common_settings;
 mod explain;
 mod guard;
 mod help;
