@@ -21,7 +21,7 @@ test-real: rust ## flow with the real n8n from npm: 8 minutes and 3 GB more, not
 	tests/lab/prepare.sh
 	$(CARGO) test --test real -- --ignored --nocapture
 
-bench: rust ## round trips and wall time against plain ssh
+bench: rust ## round trips and wall time against plain ssh, then a hundred hosts at once
 	tests/lab/prepare.sh
 	$(CARGO) bench
 

@@ -93,6 +93,7 @@ impl Fleet {
             extra_vars: &self.extra_vars,
             redactor: &self.redactor,
             questions: None,
+            replaced: None,
         }
     }
 

@@ -14,8 +14,8 @@ use crate::event::Event;
 use crate::plan::Secret;
 use crate::playbook::Play;
 use crate::report::{Desk, Reporter, journal, json, plain, progress, style, summary};
-use crate::services::Rollout;
 use crate::services::settings::recipients;
+use crate::services::{Rollout, Services};
 
 /// How to run, whatever is run.
 #[derive(Args, Clone)]
@@ -67,19 +67,45 @@ pub async fn execute(
     limit: Vec<String>,
     services: Option<Rollout>,
 ) -> Result<u8> {
+    let services = services.map(Arc::new);
+    let ready = || match &services {
+        Some(rollout) if !flags.check => store_secrets(fleet, rollout),
+        _ => Ok(()),
+    };
+    let extent = Extent { services: services.clone().map(|rollout| rollout as _), reporters: Vec::new() };
+    execute_with(fleet, flags, plays, limit, extent, ready).await
+}
+
+/// What a run is about besides hosts and plays.
+#[derive(Default)]
+pub(super) struct Extent {
+    /// What `include_services` means.
+    pub services: Option<Arc<dyn Services>>,
+    /// Who else wants to hear.
+    pub reporters: Vec<Box<dyn Reporter>>,
+}
+
+/// The same with more to hear, and with `ready` as the last step before the first host is touched.
+pub(super) async fn execute_with(
+    fleet: &Fleet,
+    flags: &RunFlags,
+    plays: Vec<Play>,
+    limit: Vec<String>,
+    extent: Extent,
+    ready: impl FnOnce() -> Result<()>,
+) -> Result<u8> {
     let become_password = if flags.ask_become_pass { Some(ask_password()?) } else { None };
     if let Some(password) = &become_password {
         fleet.redactor.add(password.reveal());
     }
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let run = journal::new_run_id();
-    let services = services.map(Arc::new);
     let job = Job {
         run: run.clone(),
         plays,
         inventory: fleet.inventory.clone(),
         redactor: fleet.redactor.clone(),
-        services: services.clone().map(|rollout| rollout as _),
+        services: extent.services,
         extra_vars: fleet.extra_vars.clone(),
         limit,
         check: flags.check,
@@ -96,9 +122,7 @@ pub async fn execute(
     };
     engine::verify(&job)?;
     let journal = journal::Journal::create(&fleet.runs, &run)?;
-    if let Some(rollout) = services.filter(|_| !flags.check) {
-        store_secrets(fleet, &rollout).inspect_err(|_| journal::discard(&fleet.runs, &run))?;
-    }
+    ready().inspect_err(|_| journal::discard(&fleet.runs, &run))?;
     let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(journal)];
     if flags.json {
         reporters.push(Box::new(json::Json));
@@ -107,6 +131,7 @@ pub async fn execute(
     } else {
         reporters.push(Box::new(plain::Plain { verbose: flags.verbose, diff: flags.diff }));
     }
+    reporters.extend(extent.reporters);
     let cancel = CancellationToken::new();
     let listening = tokio::spawn(listen_for_interrupts(cancel.clone()));
     let mut desk = Desk::new(reporters);

@@ -60,6 +60,8 @@ struct Kept {
     service: String,
     key: String,
     value: Secret,
+    /// The day on which it was stored.
+    since: Option<String>,
 }
 
 impl Kept {
@@ -112,6 +114,7 @@ fn kept(fleet: &Fleet, hosts: &[String]) -> Result<Vec<Kept>> {
                 service: service.clone(),
                 key: key.to_owned(),
                 value: value.clone(),
+                since: file.since(key).map(str::to_owned),
             }));
         }
     }
@@ -119,8 +122,8 @@ fn kept(fleet: &Fleet, hosts: &[String]) -> Result<Vec<Kept>> {
     Ok(found)
 }
 
-/// Values that two clients share, and values that anybody would guess.
-pub fn check(fleet: &Fleet, pattern: &str) -> Result<u8> {
+/// Values that two clients share, values that anybody would guess, and, if asked for, old ones.
+pub fn check(fleet: &Fleet, pattern: &str, older: Option<u32>) -> Result<u8> {
     let hosts = fleet.select(pattern)?;
     let kept = kept(fleet, &hosts)?;
     let mut findings = Vec::new();
@@ -146,11 +149,27 @@ pub fn check(fleet: &Fleet, pattern: &str) -> Result<u8> {
             let text = format!("the same value is on {} clients: {}", hosts.len(), places.join(", "));
             let hint = "who gets into one of them gets into all: give each its own with `provision secrets generate`";
             findings.push(Error::new(text).hint(hint));
+        } else if shared.len() > 1 {
+            let places: Vec<String> = shared.iter().map(|one| one.place()).collect();
+            println!("note: the same value twice on one client: {}", places.join(", "));
         }
     }
+    findings.extend(older.into_iter().flat_map(|days| old(&kept, days)));
     findings.iter().for_each(|finding| println!("{finding}"));
     println!("{} secrets of {} clients looked at", kept.len(), hosts.len());
     ended(findings.len())
+}
+
+/// Values that were stored more than so many days ago, or before their days were noted.
+fn old(kept: &[Kept], days: u32) -> Vec<Error> {
+    let limit = jiff::Zoned::now().date().saturating_sub(jiff::Span::new().days(i64::from(days))).to_string();
+    let aged = kept.iter().filter(|one| one.since.as_ref().is_none_or(|since| *since < limit));
+    let say = |one: &Kept| {
+        let age = one.since.as_ref().map_or("of unknown age".to_owned(), |since| format!("stored on {since}"));
+        let hint = format!("provision secrets rotate {}/{} --host {}", one.service, one.key, one.host);
+        Error::new(format!("{}: {age}", one.place())).hint(hint)
+    };
+    aged.map(say).collect()
 }
 
 /// Kinds of secrets that give themselves away, whoever they belong to.

@@ -25,6 +25,8 @@ use crate::services::settings::{env_path, recipients};
   provision secrets get hub/ADMIN_PASSWORD --host clienteA
   provision secrets edit hub --host clienteA               all of them in $EDITOR
   provision secrets generate hub/DB_PASSWORD --host clienteA
+  provision secrets rotate hub/DB_ROOT_PASSWORD --host clienteA    a new value, and what uses it with it
+  provision secrets offboard ana                           who leaves: key out, list of what to rotate
   provision secrets check                                  shared or guessable values
   provision secrets scan                                   secrets in clear in the project
 
@@ -105,16 +107,47 @@ enum Verb {
         #[arg(long)]
         force: bool,
     },
+    /// A new value for what is running: databases, .env, containers; back if it fails
+    Rotate(super::rotate::Rotate),
+    /// Encrypt all files to those who are in .age-recipients now
+    #[command(after_help = "Examples:
+  provision secrets rekey --check                          which files would change
+  provision secrets rekey                                  after a line was added to .age-recipients
+
+All files are written beside the old ones first and put into place together.")]
+    Rekey {
+        /// Only say what would change
+        #[arg(short = 'C', long)]
+        check: bool,
+    },
+    /// Remove a person's key; what they could read, and how to change it
+    #[command(after_help = "Examples:
+  provision secrets offboard ana --check
+  provision secrets offboard ana@laptop
+  provision secrets offboard age1…
+
+NAME is the comment of an SSH key, a comment line `# NAME` above a key, or the key itself.")]
+    Offboard {
+        /// Who leaves
+        name: String,
+        /// Only say what would change
+        #[arg(short = 'C', long)]
+        check: bool,
+    },
     /// Values that two clients share or anybody would guess
     #[command(after_help = "Examples:
   provision secrets check
   provision secrets check --host prod
+  provision secrets check --older 365                      also those that were stored more than a year ago
 
 Compares stored passwords, keys and tokens by a fingerprint whose key is made anew each time; no value is shown.")]
     Check {
         /// Clients
         #[arg(long, value_name = "PATTERN", default_value = "all")]
         host: String,
+        /// Also values that are older than this, or of unknown age
+        #[arg(long, value_name = "DAYS")]
+        older: Option<u32>,
     },
     /// Secrets in clear in files of the project
     #[command(after_help = "Examples:
@@ -139,7 +172,7 @@ tokens. Ends with 2 if there is one; says where, not what.")]
 }
 
 pub fn main(flags: Flags) -> Result<u8> {
-    let fleet = flags.fleet.load()?;
+    let mut fleet = flags.fleet.load()?;
     match flags.verb {
         Verb::Init { recipients } => init(&fleet, recipients),
         Verb::List { host } => list(&fleet, &host),
@@ -158,7 +191,10 @@ pub fn main(flags: Flags) -> Result<u8> {
                 file.set(key, generate(&kind, length)?).map(|()| "generated")
             })
         }
-        Verb::Check { host } => super::guard::check(&fleet, &host),
+        Verb::Rotate(args) => super::block_on(super::rotate::main(&mut fleet, args)),
+        Verb::Rekey { check } => super::readers::rekey(&fleet, check),
+        Verb::Offboard { name, check } => super::readers::offboard(&fleet, &name, check),
+        Verb::Check { host, older } => super::guard::check(&fleet, &host, older),
         Verb::Scan { paths } => super::guard::scan(&fleet, &paths),
         Verb::Remove { name, host } => {
             change(&fleet, &name, &host, |file, key| Ok(if file.remove(key) { "removed" } else { "was not there" }))
@@ -183,6 +219,9 @@ fn init(fleet: &Fleet, given: Vec<String>) -> Result<u8> {
     } else {
         before.clone()
     };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
     for key in keys.iter().filter(|key| !before.lines().any(|line| line.trim() == key.trim())) {
         text.push_str(key.trim());
         text.push('\n');
@@ -267,7 +306,7 @@ fn change(
 }
 
 /// The service's name, which is also that of its file; `global` is for all of them, `backup` for none.
-fn service_id(fleet: &Fleet, service: &str) -> Result<String> {
+pub(super) fn service_id(fleet: &Fleet, service: &str) -> Result<String> {
     match service {
         "global" | backup::SECRETS => Ok(service.to_owned()),
         other => fleet.catalogue.instance(other).map(|instance| instance.to_string()),
@@ -308,13 +347,13 @@ fn edit(fleet: &Fleet, service: &str, pattern: &str) -> Result<u8> {
     Ok(0)
 }
 
-fn split(name: &str) -> Result<(&str, &str)> {
+pub(super) fn split(name: &str) -> Result<(&str, &str)> {
     name.split_once('/').filter(|(service, key)| !service.is_empty() && !key.is_empty()).ok_or_else(|| {
         Error::new(format!("`{name}` is not of the form service/KEY")).hint("e.g. hub/ADMIN_PASSWORD, or global/KEY")
     })
 }
 
-fn read_value(name: &str) -> Result<Secret> {
+pub(super) fn read_value(name: &str) -> Result<Secret> {
     let trouble = |error: std::io::Error| Error::new(format!("cannot read the value: {error}"));
     let mut text = String::new();
     if std::io::stdin().is_terminal() {

@@ -41,6 +41,9 @@ pub struct Flags {
     /// What happens when an update fails
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnFail::Stop)]
     on_fail: OnFail,
+    /// Stop every service before its new version starts, also where both could run for a moment
+    #[arg(long)]
+    stop_first: bool,
     /// Take no backup before the update
     #[arg(long, visible_alias = "sin-backup")]
     no_backup: bool,
@@ -90,6 +93,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
         ("update_max_fail_batch", max_fail_batch.unwrap_or_else(|| Value::from(""))),
         ("update_pulls", Value::from(flags.pulls.unwrap_or(0))),
         ("update_on_fail", Value::from(on_fail)),
+        ("start_first", Value::from(!flags.stop_first)),
         ("update_backup", Value::from(!flags.no_backup)),
     ];
     let book = Book {

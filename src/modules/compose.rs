@@ -22,9 +22,11 @@
 
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::compose_beside;
 use super::compose_call::{self, Call};
 use super::compose_state::{Action, Kind, Project, Recreate, SERVICE, Seen, Wish};
 use super::docker::{ask, diff, docker, json as read_json, output, trouble};
@@ -48,6 +50,7 @@ pub const FAMILY: &[Spec] = &[Spec {
         "pull",
         "build",
         "recreate",
+        "start_first",
         "remove_orphans",
         "remove_volumes",
         "remove_images",
@@ -73,6 +76,9 @@ struct Compose {
     build: Get,
     #[serde(default)]
     recreate: Recreate,
+    /// Where two of a service may run at once, the new container is ready before the old one goes.
+    #[serde(default, deserialize_with = "args::flag")]
+    start_first: bool,
     #[serde(default, deserialize_with = "args::flag")]
     remove_orphans: bool,
     #[serde(default, deserialize_with = "args::flag")]
@@ -244,13 +250,19 @@ impl Compose {
     }
 
     fn converge(&self, observed: &Observed<'_>, seen: &Seen, warnings: &[String]) -> Result<Plan, Failure> {
-        let wish = Wish {
+        let mut wish = Wish {
             services: self.wanted(&seen.project)?,
             named: self.services.clone(),
             recreate: self.recreate,
             restart: self.state == State::Restarted,
+            beside: Vec::new(),
+            gaps: IndexMap::new(),
             again: observed.changes > 0,
         };
+        if self.start_first {
+            seen.without_gap(&mut wish);
+        }
+        let wish = wish;
         let hooked = wish.services.iter().find(|name| seen.project.services[*name].post_start.is_some());
         if let Some(name) = hooked {
             return Err(Failure::new(format!("service `{name}` has a `post_start` hook, which is not run here"))
@@ -263,14 +275,23 @@ impl Compose {
         let mut actions = self.images(seen, &wish)?;
         actions.extend(orphans);
         actions.extend(seen.actions(&wish));
-        let due = |kinds: &[Kind]| actions.iter().filter(|a| kinds.contains(&a.kind)).cloned().collect::<Vec<_>>();
+        let due = |kinds: &[Kind]| actions_of(&actions, kinds);
 
         let images = due(&[Kind::Pull, Kind::Build]);
         if !images.is_empty() {
             return Ok(self.change(seen, &actions, self.call.get_images(&images), warnings));
         }
         if !due(&[Kind::Create, Kind::Recreate, Kind::Remove]).is_empty() {
-            return Ok(self.change(seen, &actions, vec![Operation::run(self.create())], warnings));
+            return Ok(self.change(seen, &actions, vec![Operation::run(self.create(&wish))], warnings));
+        }
+        let beside = due(&[Kind::Beside]);
+        // what they need is started and ready first
+        let ready =
+            |action: &Action| seen.blocked(&action.service, &wish, &actions_of(&actions, &[Kind::Start])).is_none();
+        let beside: Vec<Action> = beside.into_iter().filter(ready).collect();
+        if !beside.is_empty() {
+            let operations = vec![Operation::run(self.create_beside(seen, &beside))];
+            return Ok(self.change(seen, &beside, operations, warnings));
         }
         let pending = due(&[Kind::Start, Kind::Restart]);
         let (blocked, free): (Vec<_>, Vec<_>) = pending
@@ -281,7 +302,13 @@ impl Compose {
             let free: Vec<Action> = free.into_iter().map(|(action, _)| action.clone()).collect();
             return Ok(self.change(seen, &free, compose_call::starts(&free), warnings));
         }
-        if !self.wait && pending.is_empty() {
+        let retired: Vec<Action> =
+            due(&[Kind::Retire]).into_iter().filter(|action| seen.relieved(&action.service, &wish)).collect();
+        if !retired.is_empty() {
+            let operations = retired.iter().filter_map(|action| seen.retire(action, &wish)).collect();
+            return Ok(self.change(seen, &retired, operations, warnings));
+        }
+        if !self.wait && pending.is_empty() && due(&[Kind::Retire, Kind::Beside]).is_empty() {
             return Ok(Plan::NoChange(self.report(observed, seen, &wish, warnings)));
         }
         self.watch(observed, seen, &wish, &blocked, asked)
@@ -298,7 +325,9 @@ impl Compose {
         asked: usize,
     ) -> Result<Option<Plan>, Failure> {
         let pending: Vec<Action> = blocked.iter().map(|(action, _)| (*action).clone()).collect();
+        let leaving = seen.leaving(wish);
         let verdicts = seen.verdicts(&wish.services, &pending);
+        let verdicts = verdicts.into_iter().filter(|(container, _)| !leaving.contains(&container.id.as_str()));
         let of_blocked = |container: &Container| {
             let at =
                 blocked.iter().find(|(action, _)| action.container.as_ref().is_some_and(|(_, id)| *id == container.id));
@@ -407,7 +436,9 @@ impl Compose {
         let lines: String = actions.iter().map(|action| format!("{action}\n")).collect();
         let values: Vec<Value> = actions.iter().map(Action::to_value).collect();
         let told: Vec<String> = actions.iter().map(Action::to_string).collect();
-        let mut forecast = Return::msg(told.join("; ")).with("actions", values);
+        let gaps: Vec<String> =
+            actions.iter().filter(|action| action.why.contains("; it stops first: ")).map(Action::to_string).collect();
+        let mut forecast = Return::msg(told.join("; ")).with("actions", values).with("gaps", gaps);
         if !warnings.is_empty() {
             forecast = forecast.with("warnings", warnings);
         }
@@ -442,6 +473,7 @@ impl Compose {
         let state = if self.wait { "as wanted and ready" } else { "as wanted" };
         let mut done = Return::msg(format!("{count} {noun} of {} {state}", seen.project.name))
             .with("actions", actions)
+            .with("gaps", self.gaps(seen, wish))
             .with("containers", containers);
         if !warnings.is_empty() {
             done = done.with("warnings", warnings);
@@ -450,6 +482,13 @@ impl Compose {
             done.changed = Some(false);
         }
         done
+    }
+
+    /// What had to stop before its successor could start, and why.
+    fn gaps(&self, seen: &Seen, wish: &Wish) -> Vec<String> {
+        let replaced = |name: &str| wish.again && seen.of(name).any(|container| container.created() >= seen.began);
+        let gaps = wish.gaps.iter().filter(|(name, _)| replaced(name));
+        gaps.map(|(name, why)| format!("{name} stops first: {why}")).collect()
     }
 
     fn stop(&self, seen: &Seen) -> Result<Plan, Failure> {
@@ -471,9 +510,31 @@ impl Compose {
         }))
     }
 
-    fn create(&self) -> Script {
-        let mut words = vec!["create".to_owned(), "--no-build".to_owned()];
+    /// One new container next to each of these.
+    fn create_beside(&self, seen: &Seen, actions: &[Action]) -> Script {
+        let mut words = ["up", "--no-start", "--no-deps", "--no-recreate", "--no-build"].map(str::to_owned).to_vec();
+        let names = compose_beside::names(actions);
+        for name in &names {
+            let more = actions.iter().filter(|action| action.service == *name).count();
+            words.extend(["--scale".to_owned(), format!("{name}={}", seen.of(name).count() + more)]);
+        }
+        words.extend(names);
+        self.call.run(words).timeout(Duration::from_secs(900))
+    }
+
+    fn create(&self, wish: &Wish) -> Script {
+        // without those whose turn comes later
+        let others = || wish.services.iter().filter(|name| !wish.beside.contains(name)).cloned();
+        let (verb, services): (&[&str], Vec<String>) = match wish.beside.is_empty() {
+            true => (&["create", "--no-build"], self.services.clone()),
+            false => (&["up", "--no-start", "--no-deps", "--no-build"], others().collect()),
+        };
+        let mut words: Vec<String> = verb.iter().map(|word| (*word).to_owned()).collect();
         match self.recreate {
+            // nobody is named: only orphans go
+            Recreate::Auto | Recreate::Always if !wish.beside.is_empty() && services.is_empty() => {
+                words.push("--no-recreate".to_owned());
+            }
             Recreate::Auto => {}
             Recreate::Always => words.push("--force-recreate".to_owned()),
             Recreate::Never => words.push("--no-recreate".to_owned()),
@@ -481,7 +542,7 @@ impl Compose {
         if self.remove_orphans {
             words.push("--remove-orphans".to_owned());
         }
-        words.extend(self.services.iter().cloned());
+        words.extend(services);
         self.call.run(words).timeout(Duration::from_secs(900))
     }
 
@@ -516,4 +577,8 @@ impl Compose {
             forecast: Return::default(),
         })
     }
+}
+
+fn actions_of(actions: &[Action], kinds: &[Kind]) -> Vec<Action> {
+    actions.iter().filter(|action| kinds.contains(&action.kind)).cloned().collect()
 }

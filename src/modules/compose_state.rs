@@ -28,19 +28,51 @@ pub(super) struct Service {
     pub build: Option<Value>,
     pub pull_policy: Option<String>,
     scale: Option<usize>,
+    pub container_name: Option<String>,
+    #[serde(default)]
+    pub ports: Vec<Port>,
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
+    pub healthcheck: Option<Value>,
+    #[serde(default)]
+    pub labels: Option<IndexMap<String, Value>>,
+    pub networks: Option<IndexMap<String, Option<Attached>>>,
+    restart: Option<String>,
     #[serde(default)]
     deploy: Option<Deploy>,
     #[serde(default)]
     depends_on: IndexMap<String, Dependency>,
     #[serde(default)]
     environment: Option<IndexMap<String, Option<Value>>>,
-    network_mode: Option<String>,
+    pub network_mode: Option<String>,
     ipc: Option<String>,
     pid: Option<String>,
     #[serde(default)]
     links: Vec<String>,
     #[serde(default)]
     pub post_start: Option<Value>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Port {
+    pub published: Option<Value>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Volume {
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    pub source: Option<String>,
+    #[serde(default)]
+    pub target: String,
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Attached {
+    pub ipv4_address: Option<String>,
+    pub ipv6_address: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -74,6 +106,15 @@ pub(super) enum Condition {
 impl Service {
     pub(super) fn replicas(&self) -> usize {
         self.scale.or(self.deploy.as_ref().and_then(|deploy| deploy.replicas)).unwrap_or(1)
+    }
+
+    /// Is meant to end: nothing would start it again.
+    pub(super) fn ends(&self) -> bool {
+        matches!(self.restart.as_deref(), Some("no" | "on-failure"))
+    }
+
+    pub(super) fn label(&self, key: &str) -> Option<String> {
+        self.labels.as_ref()?.get(key).map(super::args::as_text)
     }
 
     /// `depends_on`, and what shares a namespace with another service.
@@ -119,6 +160,10 @@ pub(super) enum Kind {
     Start,
     Restart,
     Remove,
+    /// A new container next to the one that it is going to replace.
+    Beside,
+    /// What was replaced goes.
+    Retire,
 }
 
 impl Kind {
@@ -131,6 +176,8 @@ impl Kind {
             Kind::Start => "start",
             Kind::Restart => "restart",
             Kind::Remove => "remove",
+            Kind::Beside => "replace without a gap",
+            Kind::Retire => "retire",
         }
     }
 }
@@ -180,6 +227,10 @@ pub(super) struct Wish {
     pub named: Vec<String>,
     pub recreate: Recreate,
     pub restart: bool,
+    /// Services whose new container is started before the old one goes.
+    pub beside: Vec<String>,
+    /// Why others cannot be.
+    pub gaps: IndexMap<String, String>,
     /// A change was already carried out by this task.
     pub again: bool,
 }
@@ -226,6 +277,10 @@ impl Seen {
         let mut actions = Vec::new();
         for name in &wish.services {
             let Some(service) = self.project.services.get(name) else { continue };
+            if wish.beside.contains(name) {
+                actions.extend(self.beside(name, service, wish));
+                continue;
+            }
             let wanted = service.replicas();
             let mut there = 0;
             for container in self.of(name) {
@@ -238,7 +293,10 @@ impl Seen {
                 };
                 if there > wanted {
                     actions.push(action(Kind::Remove, format!("{wanted} wanted")));
-                } else if let Some(why) = self.outdated(name, service, container, wish) {
+                } else if let Some(mut why) = self.outdated(name, service, container, wish) {
+                    if let Some(gap) = wish.gaps.get(name) {
+                        why.push_str(&format!("; it stops first: {gap}"));
+                    }
                     actions.push(action(Kind::Recreate, why));
                 } else if let Some((kind, why)) = self.asleep(name, service, container, wish) {
                     actions.push(action(kind, why));
@@ -253,7 +311,7 @@ impl Seen {
     }
 
     /// Why a container has to be replaced.
-    fn outdated(&self, name: &str, service: &Service, container: &Container, wish: &Wish) -> Option<String> {
+    pub(super) fn outdated(&self, name: &str, service: &Service, container: &Container, wish: &Wish) -> Option<String> {
         // what this task has made is as Compose makes it; a second try would not make it otherwise
         let fresh = wish.again && container.created() >= self.began;
         match wish.recreate {
@@ -293,7 +351,13 @@ impl Seen {
     }
 
     /// Why a container that need not be replaced has to be started.
-    fn asleep(&self, name: &str, service: &Service, container: &Container, wish: &Wish) -> Option<(Kind, String)> {
+    pub(super) fn asleep(
+        &self,
+        name: &str,
+        service: &Service,
+        container: &Container,
+        wish: &Wish,
+    ) -> Option<(Kind, String)> {
         let tried = wish.again && container.started() >= self.began;
         match container.state.status.as_str() {
             "created" if container.started() <= 0 => return Some((Kind::Start, "was never started".to_owned())),
@@ -436,6 +500,8 @@ mod tests {
             named: vec![],
             recreate,
             restart,
+            beside: Vec::new(),
+            gaps: IndexMap::new(),
             again: false,
         };
         let auto = || wish(Recreate::Auto, false);
@@ -541,6 +607,8 @@ mod tests {
             named: vec![],
             recreate: Recreate::Auto,
             restart: false,
+            beside: Vec::new(),
+            gaps: IndexMap::new(),
             again: true,
         };
         let healthy = json!({"State": {"Health": {"Status": "healthy"}}});

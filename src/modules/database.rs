@@ -14,6 +14,8 @@
 //!
 //! Waits until the server accepts connections over TCP: while an image sets its server up, it listens on its socket only.
 //! What exists is kept: nothing is ever dropped, and a password is set only if the present one does not fit.
+//! With `admin_password_before` (not in Ansible) the administrator's own password becomes `admin_password`; whichever of
+//! the two is in force is used to log in.
 //! SQL and passwords travel over standard input into the container; no argument list ever holds one.
 //!
 //! The dialects are in `database_postgres.rs` and `database_mariadb.rs`. Leaves out dumps and restores.
@@ -44,6 +46,7 @@ pub const FAMILY: &[Spec] = &[Spec {
         "password",
         "admin_user",
         "admin_password",
+        "admin_password_before",
         "extensions",
         "encoding",
         "collation",
@@ -76,6 +79,8 @@ struct Arguments {
     admin_user: Option<String>,
     #[serde(default, deserialize_with = "args::opt_text")]
     admin_password: Option<String>,
+    #[serde(default, deserialize_with = "args::opt_text")]
+    admin_password_before: Option<String>,
     #[serde(default, deserialize_with = "args::list")]
     extensions: Vec<String>,
     encoding: Option<String>,
@@ -103,6 +108,8 @@ pub(super) struct Wanted {
     pub password: Option<Secret>,
     pub admin: String,
     pub admin_password: Option<Secret>,
+    /// The administrator's password until now, if it is to become `admin_password`.
+    pub admin_password_before: Option<Secret>,
     pub extensions: Vec<String>,
     pub encoding: Option<String>,
     pub collation: Option<String>,
@@ -146,6 +153,9 @@ fn build(args: Object, _: &Build<'_>) -> Result<Box<dyn Module>, Failure> {
     if args.password.is_some() && args.user.is_none() {
         return Err(Failure::new("`password` needs a `user`"));
     }
+    if args.admin_password_before.is_some() && args.admin_password.is_none() {
+        return Err(Failure::new("`admin_password_before` needs `admin_password`: the new one"));
+    }
     if !postgres && !args.extensions.is_empty() {
         return Err(Failure::new("`extensions` are a matter of PostgreSQL"));
     }
@@ -153,7 +163,13 @@ fn build(args: Object, _: &Build<'_>) -> Result<Box<dyn Module>, Failure> {
     if args.engine == Engine::Pgvector && !extensions.iter().any(|extension| extension == "vector") {
         extensions.push("vector".to_owned());
     }
-    let texts = [Some(&args.name), args.user.as_ref(), args.password.as_ref(), args.admin_password.as_ref()];
+    let texts = [
+        Some(&args.name),
+        args.user.as_ref(),
+        args.password.as_ref(),
+        args.admin_password.as_ref(),
+        args.admin_password_before.as_ref(),
+    ];
     if texts.into_iter().flatten().any(|text| text.contains('\0')) {
         return Err(Failure::new("a NUL byte can be in no name and no password"));
     }
@@ -170,6 +186,7 @@ fn build(args: Object, _: &Build<'_>) -> Result<Box<dyn Module>, Failure> {
             password: args.password.map(Secret::new),
             admin: args.admin_user.unwrap_or_else(|| default_admin.to_owned()),
             admin_password: args.admin_password.map(Secret::new),
+            admin_password_before: args.admin_password_before.map(Secret::new),
             extensions,
             encoding: args.encoding,
             collation: args.collation,
@@ -297,6 +314,7 @@ mod tests {
             (json!({"engine": "postgres", "container": "c", "name": ""}), "empty"),
             (json!({"engine": "mariadb", "container": "c", "name": "x", "extensions": ["vector"]}), "PostgreSQL"),
             (json!({"engine": "postgres", "container": "c", "name": "x", "password": "p"}), "`user`"),
+            (json!({"engine": "postgres", "container": "c", "name": "x", "admin_password_before": "p"}), "the new one"),
             (json!({"engine": "postgres", "container": "c", "nam": "x"}), "nam"),
         ] {
             let Value::Object(task) = task else { unreachable!() };

@@ -36,12 +36,17 @@ const ALL: [&str; 18] = [
 pub(super) fn look(wanted: &Wanted) -> Secret {
     let name = literal(&wanted.name);
     let user = wanted.user.as_deref().unwrap_or_default();
+    // an account without a password (socket, locked) has none to change
+    let accounts = format!(
+        "(select group_concat(distinct host) from mysql.user where user = {} and authentication_string not in ('', 'invalid'))",
+        literal(&wanted.admin)
+    );
     let schemata =
         |column: &str| format!("(select {column} from information_schema.schemata where schema_name = {name})");
     let sql = format!(
         "set session sql_mode = '';\n\
          select json_object('encoding', {}, 'collation', {}, \
-         'user', (select count(*) from mysql.user where user = {} and host = '%'), \
+         'user', (select count(*) from mysql.user where user = {} and host = '%'), 'admin_hosts', {accounts}, \
          'privileges', (select group_concat(privilege_type) from information_schema.schema_privileges \
          where grantee = {} and table_schema in ({name}, {})));",
         schemata("default_character_set_name"),
@@ -58,7 +63,7 @@ pub(super) fn look(wanted: &Wanted) -> Secret {
     let admin = quote(&wanted.admin);
     Secret::new(format!(
         "{}try\ncase $? in 0) ;; {REFUSED}) exit {REFUSED} ;; *) exit {NOT_YET} ;; esac\n\
-         sql {admin} {}h=127.0.0.1\n{login}exit 0\n",
+         [ -z \"$before\" ] || echo before\nsql {admin} {}h=127.0.0.1\n{login}exit 0\n",
         connect(wanted),
         here(&sql, "|| exit 1"),
     ))
@@ -80,17 +85,30 @@ fn connect(wanted: &Wanted) -> String {
         .as_ref()
         .map_or(String::new(), |password| format!("MYSQL_PWD={}\nexport MYSQL_PWD\n", quote(password.reveal())));
     format!(
-        "m=$(command -v mariadb || command -v mysql) || exit 127\n{password}h=127.0.0.1\n\
+        "m=$(command -v mariadb || command -v mysql) || exit 127\n{password}h=127.0.0.1\nbefore=\n\
          sql() {{ u=$1; shift; \"$m\" --no-defaults -N -B --raw --default-character-set=utf8mb4 --connect-timeout=10 -h $h -u \"$u\" \"$@\"; }}\n\
-         try() {{ for h in 127.0.0.1 localhost; do e=$(sql {} -e 'select 1' </dev/null 2>&1 >/dev/null) && return\n\
+         try_one() {{ for h in 127.0.0.1 localhost; do e=$(sql {} -e 'select 1' </dev/null 2>&1 >/dev/null) && return\n\
          case $e in *'ERROR 1045'*|*'ERROR 1698'*|*'ERROR 1130'*) ;; *) printf '%s\\n' \"$e\" >&2; return 1 ;; esac; done\n\
-         printf '%s\\n' \"$e\" >&2; return {REFUSED}; }}\n",
-        quote(&wanted.admin)
+         printf '%s\\n' \"$e\" >&2; return {REFUSED}; }}\n\
+         try() {{ {} }}\n",
+        quote(&wanted.admin),
+        match &wanted.admin_password_before {
+            None => "try_one;".to_owned(),
+            Some(before) => {
+                let (before, refused) = (quote(before.reveal()), format!("[ $? = {REFUSED} ]"));
+                format!(
+                    "try_one 2>/dev/null && return; {refused} || {{ try_one; return; }}; MYSQL_PWD={before}; before=1; try_one;"
+                )
+            }
+        }
     )
 }
 
 #[derive(Deserialize)]
 struct Server {
+    /// Where the administrator may come from, as `%,localhost`.
+    #[serde(default)]
+    admin_hosts: Option<String>,
     encoding: Option<String>,
     collation: Option<String>,
     user: u64,
@@ -120,7 +138,26 @@ pub(super) fn due(wanted: &Wanted, answer: &str) -> Result<Due, Failure> {
         let line = format!("set the default character set of {} (existing tables keep theirs)", wanted.name);
         due.server(line, format!("alter database {name}{}", charset()));
     }
-    let Some(user) = &wanted.user else { return Ok(due) };
+    if let Some(user) = &wanted.user {
+        user_due(wanted, user, &server, answer, &mut due)?;
+    }
+    // last: from here on the old password opens nothing
+    if let (Some(password), true) = (&wanted.admin_password, answer.lines().any(|line| line == "before")) {
+        let admin = &wanted.admin;
+        let accounts = server.admin_hosts.as_deref().unwrap_or("%").split(',');
+        let account =
+            |host| format!("{}@{} identified by {}", literal(admin), literal(host), literal(password.reveal()));
+        let accounts: Vec<String> = accounts.map(account).collect();
+        due.server(
+            format!("set the password of the administrator {admin}"),
+            format!("alter user {}", accounts.join(", ")),
+        );
+    }
+    Ok(due)
+}
+
+fn user_due(wanted: &Wanted, user: &str, server: &Server, answer: &str, due: &mut Due) -> Result<(), Failure> {
+    let name = &wanted.name;
     let account = format!("{}@'%'", literal(user));
     let password = wanted.password.as_ref();
     let set = password.map_or(String::new(), |password| format!(" identified by {}", literal(password.reveal())));
@@ -131,10 +168,10 @@ pub(super) fn due(wanted: &Wanted, answer: &str) -> Result<Due, Failure> {
     }
     let has: HashSet<&str> = server.privileges.as_deref().unwrap_or_default().split(',').collect();
     let all = wanted.grants.is_empty() || wanted.grants.iter().any(|grant| grant.starts_with("ALL"));
-    let pattern = identifier(&pattern(&wanted.name));
+    let pattern = identifier(&pattern(name));
     if all {
         if !ALL.iter().all(|privilege| has.contains(privilege)) {
-            let line = format!("grant all privileges on {} to {user}", wanted.name);
+            let line = format!("grant all privileges on {name} to {user}");
             due.server(line, format!("grant all privileges on {pattern}.* to {account}"));
         }
     } else {
@@ -145,7 +182,7 @@ pub(super) fn due(wanted: &Wanted, answer: &str) -> Result<Due, Failure> {
             due.server(format!("grant {grant} to {user}"), format!("grant {grant} on {pattern}.* to {account}"));
         }
     }
-    Ok(due)
+    Ok(())
 }
 
 /// A string constant, with backslash escapes on.
@@ -173,6 +210,7 @@ mod tests {
             password: Some(Secret::new("it's \\ $5")),
             admin: "root".to_owned(),
             admin_password: Some(Secret::new("hunter2")),
+            admin_password_before: None,
             extensions: Vec::new(),
             encoding: Some("utf8mb4".to_owned()),
             collation: Some("utf8mb4_unicode_ci".to_owned()),

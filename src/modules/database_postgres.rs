@@ -23,6 +23,8 @@ pub(super) fn look(wanted: &Wanted) -> Secret {
          'super', (select rolsuper from pg_roles where rolname = current_user), \
          'available', (select json_agg(name) from pg_available_extensions));\n\
          select json_build_object('verifier', rolpassword) from pg_authid where rolname = {user} and \
+         (select rolsuper from pg_roles where rolname = current_user);\n\
+         select json_build_object('own', rolpassword) from pg_authid where rolname = current_user and \
          (select rolsuper from pg_roles where rolname = current_user);"
     );
     let privileges = |privilege: &str| {
@@ -39,8 +41,9 @@ pub(super) fn look(wanted: &Wanted) -> Secret {
     );
     let admin = quote(&wanted.admin);
     Secret::new(format!(
-        "{}pg_isready -q -h 127.0.0.1 -d postgres -U {admin} || exit {NOT_YET}\nsql postgres {}sql {} 2>/dev/null {}exit 0\n",
+        "{}pg_isready -q -h 127.0.0.1 -d postgres -U {admin} || exit {NOT_YET}\n{}sql postgres {}sql {} 2>/dev/null {}exit 0\n",
         connect(wanted),
+        fall_back(wanted),
         here(&server, &format!("|| exit {REFUSED}")),
         quote(&wanted.name),
         // there may be no such database yet
@@ -63,7 +66,20 @@ pub(super) fn carry_out(wanted: &Wanted, due: &Due) -> Secret {
         }
     };
     let (server, database) = (part("postgres", &due.server), part(&wanted.name, &due.database));
-    Secret::new(format!("{}{server}{database}", connect(wanted)))
+    // the administrator's password may be another one after the first part
+    Secret::new(format!("{}{}{server}{}{database}", connect(wanted), fall_back(wanted), fall_back(wanted)))
+}
+
+/// Takes the administrator's old password if the new one is not in force yet.
+fn fall_back(wanted: &Wanted) -> String {
+    let (Some(new), Some(before)) = (&wanted.admin_password, &wanted.admin_password_before) else {
+        return String::new();
+    };
+    format!(
+        "PGPASSWORD={}\nsql postgres </dev/null >/dev/null 2>&1 || PGPASSWORD={}\n",
+        quote(new.reveal()),
+        quote(before.reveal())
+    )
 }
 
 fn connect(wanted: &Wanted) -> String {
@@ -105,6 +121,11 @@ struct Verifier {
 }
 
 #[derive(Deserialize)]
+struct Own {
+    own: Option<String>,
+}
+
+#[derive(Deserialize)]
 struct Inside {
     extensions: Option<Vec<String>>,
     privileges: std::collections::HashMap<String, Option<bool>>,
@@ -116,9 +137,11 @@ pub(super) fn due(wanted: &Wanted, answer: &str, again: bool) -> Result<Due, Fai
         |error: serde_json::Error| Failure::new(format!("PostgreSQL's answer is not what was expected ({error})"));
     let mut lines = answer.lines().filter(|line| line.starts_with('{'));
     let server: Server = serde_json::from_str(lines.next().unwrap_or_default()).map_err(wrong)?;
-    let (mut verifier, mut inside) = (None, None);
+    let (mut verifier, mut own, mut inside) = (None, None, None);
     for line in lines {
-        if line.contains("\"verifier\"") {
+        if line.starts_with("{\"own\"") {
+            own = serde_json::from_str::<Own>(line).map_err(wrong)?.own;
+        } else if line.contains("\"verifier\"") {
             verifier = serde_json::from_str::<Verifier>(line).map_err(wrong)?.verifier;
         } else {
             inside = Some(serde_json::from_str::<Inside>(line).map_err(wrong)?);
@@ -195,6 +218,14 @@ pub(super) fn due(wanted: &Wanted, answer: &str, again: bool) -> Result<Due, Fai
                     format!("grant {grant} on database {name} to {}", identifier(user)),
                 );
             }
+        }
+    }
+    // last: from here on the old password opens nothing
+    if let (Some(_), Some(password)) = (&wanted.admin_password_before, &wanted.admin_password) {
+        let admin = &wanted.admin;
+        if !again && !own.as_deref().is_some_and(|stored| fits(stored, password, admin)) {
+            let sql = format!("alter role {} password {}", identifier(admin), literal(password.reveal()));
+            due.server(format!("set the password of the administrator {admin}"), sql);
         }
     }
     for extension in &wanted.extensions {
@@ -281,6 +312,7 @@ mod tests {
             password: Some(Secret::new("pencil")),
             admin: "postgres".to_owned(),
             admin_password: Some(Secret::new("it's $5")),
+            admin_password_before: None,
             extensions: extensions.iter().map(|text| (*text).to_owned()).collect(),
             encoding: None,
             collation: None,

@@ -18,6 +18,7 @@ mod attributes;
 pub mod check;
 mod command;
 mod compose;
+mod compose_beside;
 mod compose_call;
 mod compose_state;
 mod copy;

@@ -13,6 +13,9 @@ use crate::plan::quote;
 /// The last lines of an output that a report shows; the journal has all.
 const OUTPUT_LINES: usize = 12;
 
+/// More hosts than this are not named one by one, nor in the next command.
+const NAMED: usize = 20;
+
 /// One cause and the hosts that it met.
 pub struct Group<'a> {
     /// E.g. `disk full`.
@@ -98,7 +101,15 @@ fn failed_item(outcome: &Outcome) -> Option<crate::plan::Object> {
     items.iter().find(failed)?.as_object().cloned()
 }
 
-/// The same command again, for these hosts only.
+/// The hosts by their names, of many the first.
+pub fn named(hosts: &[&str]) -> String {
+    match hosts.len() {
+        0..=NAMED => hosts.join(", "),
+        all => format!("{} and {} more", hosts[..NAMED / 2].join(", "), all - NAMED / 2),
+    }
+}
+
+/// The same command again, for these hosts only; for many, those that failed for other causes too.
 fn next_command(tally: &Tally, hosts: &[&str]) -> String {
     let mut words: Vec<String> = vec!["provision".to_owned()];
     let mut rest = tally.command.iter().skip(1).peekable();
@@ -113,7 +124,8 @@ fn next_command(tally: &Tally, hosts: &[&str]) -> String {
         }
     }
     let flag = if tally.command.get(1).is_some_and(|verb| verb == "run") { "--limit" } else { "--host" };
-    words.extend([flag.to_owned(), quote(&hosts.join(","))]);
+    let again = if hosts.len() > NAMED { "@failed".to_owned() } else { quote(&hosts.join(",")) };
+    words.extend([flag.to_owned(), again]);
     words.join(" ")
 }
 

@@ -1,7 +1,7 @@
 //! The end of a run: the client × service matrix, the hosts' counts, and the failures grouped by cause — last, because
 //! the last lines are what stays on the screen.
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
@@ -12,7 +12,7 @@ use super::tally::Cell;
 use crate::event::{Level, Outcome, RunStatus, Status};
 use crate::plan::Diff;
 
-/// Above this many cells the matrix shows one sign per service instead of a line.
+/// Above this many cells the matrix has a line per client, above this many clients a line per service.
 const DETAILED: usize = 40;
 
 /// Everything that closes a run, as lines.
@@ -41,9 +41,34 @@ pub fn lines(tally: &Tally) -> Vec<String> {
     lines
 }
 
-/// The matrix: a line per cell, or for large fleets a line per client.
+/// The matrix: a line per cell, for more of them a line per client, and for large fleets a line per service. Who failed
+/// stands below it in any case, and all cells in the journal.
 pub fn matrix(cells: &[Cell]) -> Vec<String> {
-    if cells.len() > DETAILED { signs(cells) } else { details(cells) }
+    let clients: IndexSet<&str> = cells.iter().map(|cell| cell.host.as_str()).collect();
+    match cells.len() {
+        0..=DETAILED => details(cells),
+        _ if clients.len() > DETAILED => sums(cells),
+        _ => signs(cells),
+    }
+}
+
+/// A line per service, its instances together: on how many clients it came to what.
+fn sums(cells: &[Cell]) -> Vec<String> {
+    let mut statuses: IndexSet<&str> = IndexSet::from([word(Status::Ok), word(Status::Changed)]);
+    let mut services: IndexMap<&str, IndexMap<&str, usize>> = IndexMap::new();
+    for cell in cells {
+        let package = cell.service.split('@').next().unwrap_or(&cell.service);
+        let result = word(cell.status);
+        statuses.insert(result);
+        *services.entry(package).or_default().entry(result).or_default() += 1;
+    }
+    let head = ["SERVICE".to_owned()].into_iter().chain(statuses.iter().map(|result| result.to_uppercase()));
+    let mut rows: Vec<Vec<String>> = vec![head.collect()];
+    for (service, counts) in &services {
+        let numbers = statuses.iter().map(|result| counts.get(result).copied().unwrap_or(0).to_string());
+        rows.push(std::iter::once((*service).to_owned()).chain(numbers).collect());
+    }
+    table(&rows)
 }
 
 fn details(cells: &[Cell]) -> Vec<String> {
@@ -132,7 +157,7 @@ fn failures(tally: &Tally) -> Vec<String> {
     let mut lines = vec![String::new(), red(&bold(&causes::headline(tally, groups.len())))];
     for (index, group) in groups.iter().enumerate() {
         lines.push(String::new());
-        lines.push(format!("{}. {}: {}", index + 1, bold(group.word), bold(&group.hosts.join(", "))));
+        lines.push(format!("{}. {}: {}", index + 1, bold(group.word), bold(&causes::named(&group.hosts))));
         for (name, text) in &group.fields {
             let mut rows = text.lines();
             if let Some(row) = rows.next() {
@@ -254,9 +279,8 @@ mod tests {
         assert!(text.contains("1. interrupted: a") && text.contains("do       look at it"), "{text}");
     }
 
-    #[test]
-    fn the_matrix_has_a_line_per_cell() {
-        let cell = |host: &str, service: &str| Kind::ServiceFinished {
+    fn cell(host: &str, service: &str) -> Kind {
+        Kind::ServiceFinished {
             host: host.to_owned(),
             service: service.to_owned(),
             status: Status::Changed,
@@ -265,10 +289,31 @@ mod tests {
             url_result: Some("200 in 4 ms".to_owned()),
             took_ms: 4200,
             msg: None,
-        };
+        }
+    }
+
+    #[test]
+    fn the_matrix_has_a_line_per_cell() {
         let tally = tally(&["provision"], vec![cell("a", "shop"), cell("a", "mail"), cell("b", "shop")]);
         let text = matrix(&tally.cells).join("\n");
         assert_eq!(text.lines().count(), 4);
         assert!(text.contains("a       shop     changed  v1       4.2 s  https://x.example  200 in 4 ms"), "{text}");
+    }
+
+    #[test]
+    fn a_large_fleet_fits_on_a_screen() {
+        let names: Vec<String> = (0..1000).map(|n| format!("h{n:03}")).collect();
+        let mut kinds: Vec<Kind> = names.iter().map(|name| cell(name, "shop@mall")).collect();
+        kinds.extend(names[300..].iter().map(|name| failed(name)));
+        kinds.push(Kind::RunFinished { status: RunStatus::Failed, exit_code: 1, took_ms: 1500 });
+        let tally = tally(&["provision", "--all", "--yes"], kinds);
+        let lines = lines(&tally);
+        let text = lines.join("\n");
+        assert!(lines.len() < 30 && lines.iter().all(|line| line.len() < 200), "{text}");
+        assert!(text.contains("SERVICE  OK  CHANGED\nshop     0   1000"), "{text}");
+        assert!(
+            text.contains("h309 and 690 more") && text.contains("then     provision --yes --host @failed"),
+            "{text}"
+        );
     }
 }

@@ -19,7 +19,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,6 +34,8 @@ use crate::plan::Secret;
 
 const RECIPIENT: &str = "# recipient: ";
 const SEAL: &str = "# seal: ";
+/// `# since: KEY 2026-11-25`: a note for people, not sealed.
+const SINCE: &str = "# since: ";
 const PACKED: &str = "age:";
 const VERSION: &str = "1";
 
@@ -43,6 +45,8 @@ pub struct EnvFile {
     values: IndexMap<String, Secret>,
     /// Ciphertexts of values that have not changed since they were read.
     stored: IndexMap<String, String>,
+    /// The days on which values were stored, as far as they are known.
+    since: IndexMap<String, String>,
     recipients: Vec<String>,
     token: Option<Secret>,
     /// The file as it was read.
@@ -55,6 +59,30 @@ struct Lines<'t> {
     /// Key, ciphertext in base64, line number.
     values: Vec<(&'t str, &'t str, usize)>,
     seal: Option<(&'t str, usize)>,
+    since: Vec<(&'t str, &'t str)>,
+}
+
+/// A file that is written, and not yet in its place.
+pub struct Draft {
+    temporary: tempfile::NamedTempFile,
+    path: PathBuf,
+    text: String,
+}
+
+impl Draft {
+    /// Puts the file into its place.
+    pub fn commit(self) -> Result<()> {
+        self.put().map(drop)
+    }
+
+    fn put(self) -> Result<String> {
+        let Draft { temporary, path, text } = self;
+        let trouble = |error| Error::at(&Place::file(path.as_path()), format!("cannot write the file: {error}"));
+        temporary.persist(&path).map_err(|error| trouble(error.error))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(trouble)?;
+        Ok(text)
+    }
 }
 
 impl EnvFile {
@@ -81,6 +109,7 @@ impl EnvFile {
             file.values.insert((*key).to_owned(), Secret::new(value));
             file.stored.insert((*key).to_owned(), (*packed).to_owned());
         }
+        file.since = lines.since.iter().map(|(key, day)| ((*key).to_owned(), (*day).to_owned())).collect();
         file.token = Some(token);
         file.text = Some(text);
         Ok(file)
@@ -114,6 +143,7 @@ impl EnvFile {
         if self.values.get(key) != Some(&value) {
             self.stored.shift_remove(key);
             self.values.insert(key.to_owned(), value);
+            self.since.insert(key.to_owned(), jiff::Zoned::now().strftime("%Y-%m-%d").to_string());
         }
         Ok(())
     }
@@ -121,6 +151,7 @@ impl EnvFile {
     /// Was there such a key?
     pub fn remove(&mut self, key: &str) -> bool {
         self.stored.shift_remove(key);
+        self.since.shift_remove(key);
         self.values.shift_remove(key).is_some()
     }
 
@@ -130,6 +161,11 @@ impl EnvFile {
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Secret)> {
         self.values.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// The day on which a key's value was stored, if the file says so.
+    pub fn since(&self, key: &str) -> Option<&str> {
+        self.since.get(key).map(String::as_str)
     }
 
     /// The line on which a key's value stands in the file that was read.
@@ -145,6 +181,13 @@ impl EnvFile {
     /// Writes the file whole or not at all; says whether it had to. Unchanged values keep their ciphertext, unless
     /// the recipients changed: then every value is encrypted anew.
     pub fn save(&mut self, path: &Path, recipients: &Recipients) -> Result<bool> {
+        let Some(draft) = self.draft(path, recipients)? else { return Ok(false) };
+        self.text = Some(draft.put()?);
+        Ok(true)
+    }
+
+    /// The same as far as that it only has to be put into its place: many files can change together.
+    pub fn draft(&mut self, path: &Path, recipients: &Recipients) -> Result<Option<Draft>> {
         let same_readers = recipients.same_as(&self.recipients);
         let complete = self.values.len() == self.stored.len()
             && self
@@ -152,7 +195,7 @@ impl EnvFile {
                 .as_deref()
                 .is_none_or(|text| parse(text, path).is_ok_and(|l| l.values.len() == self.values.len()));
         if complete && ((same_readers && self.text.is_some()) || (self.text.is_none() && self.values.is_empty())) {
-            return Ok(false);
+            return Ok(None);
         }
         if read(path)? != self.text {
             return Err(Error::at(
@@ -180,14 +223,13 @@ impl EnvFile {
             };
             stored.insert(key.clone(), packed);
         }
-        let text = written(path, recipients.lines(), &stored, &token, recipients)?;
-        write_whole(path, &text)
+        let text = written(path, recipients.lines(), &stored, &self.since, &token, recipients)?;
+        let temporary = write_beside(path, &text)
             .map_err(|error| Error::at(&Place::file(path), format!("cannot write the file: {error}")))?;
         self.stored = stored;
         self.recipients = recipients.lines().to_vec();
         self.token = Some(token);
-        self.text = Some(text);
-        Ok(true)
+        Ok(Some(Draft { temporary, path: path.to_owned(), text }))
     }
 }
 
@@ -232,7 +274,7 @@ fn tampered(path: &Path, line: usize, what: &str) -> Error {
 }
 
 fn parse<'t>(text: &'t str, path: &Path) -> Result<Lines<'t>> {
-    let mut lines = Lines { recipients: Vec::new(), values: Vec::new(), seal: None };
+    let mut lines = Lines { recipients: Vec::new(), values: Vec::new(), seal: None, since: Vec::new() };
     for (at, line) in text.lines().enumerate() {
         let number = at + 1;
         if line.starts_with("<<<<<<<") || line.starts_with(">>>>>>>") {
@@ -240,6 +282,8 @@ fn parse<'t>(text: &'t str, path: &Path) -> Result<Lines<'t>> {
         }
         if let Some(key) = line.strip_prefix(RECIPIENT) {
             lines.recipients.push(key.to_owned());
+        } else if let Some(since) = line.strip_prefix(SINCE) {
+            lines.since.extend(since.split_once(' '));
         } else if let Some(seal) = line.strip_prefix(SEAL) {
             if lines.seal.is_some() {
                 return Err(tampered(path, number, "it has two seals"));
@@ -333,6 +377,7 @@ fn written(
     path: &Path,
     readers: &[String],
     stored: &IndexMap<String, String>,
+    since: &IndexMap<String, String>,
     token: &Secret,
     recipients: &Recipients,
 ) -> Result<String> {
@@ -352,12 +397,15 @@ fn written(
     for (key, packed) in stored {
         let _ = writeln!(text, "{key}={PACKED}{packed}");
     }
+    for (key, day) in since.iter().filter(|(key, _)| stored.contains_key(*key)) {
+        let _ = writeln!(text, "{SINCE}{key} {day}");
+    }
     let _ = writeln!(text, "{SEAL}{PACKED}{}", STANDARD.encode(recipients.encrypt(seal.as_bytes())?));
     Ok(text)
 }
 
-/// A temporary file in the same folder, synced, then renamed over the old one.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+/// A temporary file in the same folder, synced, to be renamed over the old one.
+fn write_beside(path: &Path, text: &str) -> std::io::Result<tempfile::NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
@@ -365,6 +413,5 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     temporary.write_all(text.as_bytes())?;
     temporary.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
     temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    std::fs::File::open(folder)?.sync_all()
+    Ok(temporary)
 }

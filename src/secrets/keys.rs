@@ -243,7 +243,8 @@ impl Recipients {
         Recipients::parse(&text, file)
     }
 
-    fn parse(text: &str, file: &Path) -> Result<Recipients> {
+    /// The same of a text that is, or is going to be, in this file.
+    pub fn parse(text: &str, file: &Path) -> Result<Recipients> {
         let mut recipients = Recipients { lines: Vec::new(), keys: Vec::new() };
         let mut mistakes = Vec::new();
         for (number, line) in text.lines().enumerate() {

@@ -8,7 +8,7 @@ mod generate;
 mod keys;
 mod redact;
 
-pub use env_file::EnvFile;
+pub use env_file::{Draft, EnvFile};
 pub use generate::{SecretKind, generate};
 pub use keys::{Identities, Recipients};
 pub use redact::Redactor;

@@ -174,6 +174,30 @@ pub struct SecretSpec {
     /// One value for all of the client's services that declare it: kept in the host's `global.env.age`.
     #[serde(default)]
     pub shared: bool,
+    /// What a new value needs besides new containers.
+    #[serde(default)]
+    pub rotate: Option<Rotate>,
+}
+
+/// How `provision secrets rotate` gives a secret a new value.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Rotate {
+    /// It is the password of an administrator of a database server in this stack, who can change it.
+    Database(Administrator),
+    /// It cannot be changed from outside; the sentence says why, and what to do instead.
+    Never(String),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Administrator {
+    /// postgres, pgvector, mysql or mariadb.
+    #[serde(rename = "type")]
+    pub engine: String,
+    /// The compose service that holds the server.
+    pub service: String,
+    pub user: String,
 }
 
 fn thirty_two() -> usize {

@@ -22,6 +22,7 @@ pub mod profile;
 pub mod questions;
 pub mod render;
 pub mod rollout;
+pub mod rotation;
 pub mod settings;
 mod traps;
 mod wires;
@@ -32,6 +33,7 @@ pub use instance::Instance;
 pub use mode::Mode;
 pub use parts::Grain;
 pub use rollout::{HostServices, Rollout, Selection};
+pub use rotation::Rotation;
 
 use serde_json::Value;
 

@@ -12,7 +12,7 @@ use super::catalogue::{Catalogue, Package, hex};
 use super::instance::Instance;
 use super::mode::Mode;
 use super::settings::{Settings, known_keys, secret_names};
-use super::{checks, mounted, ports, traps, wires};
+use super::{ServiceDeploy, checks, mounted, ports, traps, wires};
 use crate::error::{Error, Place, Result};
 use crate::plan::{Object, quote};
 use crate::shipped;
@@ -31,6 +31,14 @@ pub struct Rendered {
     /// The first URL, for the matrix.
     pub url: Option<String>,
     pub requires: Vec<String>,
+}
+
+impl Rendered {
+    /// As `include_services` hands it to a task file.
+    pub(super) fn deploy(&self) -> ServiceDeploy {
+        let Rendered { id, version, vars, url, .. } = self.clone();
+        ServiceDeploy { service: id, version, url, vars }
+    }
 }
 
 /// What is common to all services of a host.

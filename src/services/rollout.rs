@@ -113,15 +113,7 @@ impl HostServices {
 impl Services for Rollout {
     fn expand(&self, host: &str, _: &Value, _: &Scope) -> std::result::Result<Vec<ServiceDeploy>, Failure> {
         let services = self.hosts.get(host).map(|host| host.services.as_slice()).unwrap_or_default();
-        Ok(services
-            .iter()
-            .map(|service| ServiceDeploy {
-                service: service.id.clone(),
-                version: service.version.clone(),
-                url: service.url.clone(),
-                vars: service.vars.clone(),
-            })
-            .collect())
+        Ok(services.iter().map(Rendered::deploy).collect())
     }
 }
 

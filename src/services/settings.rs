@@ -4,6 +4,7 @@
 //! or a plain variable of the key's name), the host's `global.env.age`, the service's `<service>.env.age`, `-e`.
 //! Values of the inventory and the package may be templates; values of age files and `-e` are taken as they are.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use super::questions::{Asked, Question};
 use super::world::PackageWorld;
 use crate::error::{Error, Place, Result};
 use crate::inventory::Inventory;
-use crate::plan::Object;
+use crate::plan::{Object, Secret};
 use crate::secrets::{EnvFile, Identities, Recipients, Redactor, SecretKind, generate};
 use crate::vars::{Fault, Layer, Scope, validate};
 
@@ -58,7 +59,12 @@ pub struct Sources<'a> {
     pub redactor: &'a Redactor,
     /// Hears of everything that an operator may be asked, whatever comes of the rest.
     pub questions: Option<&'a dyn Fn(Question)>,
+    /// Values that are looked at in place of stored ones.
+    pub replaced: Option<&'a Replaced>,
 }
+
+/// Values by host, file (a service, or `global`) and key.
+pub type Replaced = BTreeMap<(String, String, String), Secret>;
 
 /// A service's settings on a host.
 #[derive(Clone)]
@@ -210,6 +216,8 @@ impl Sources<'_> {
             let layer = format!("vps_data/{host}/{file}.env.age");
             let stored = EnvFile::load(&path, self.identities)?;
             for (key, value) in stored.iter().filter(|(key, _)| known.iter().any(|k| k == key)) {
+                let named = || (host.to_owned(), file.to_owned(), key.to_owned());
+                let value = self.replaced.and_then(|replaced| replaced.get(&named())).unwrap_or(value);
                 self.redactor.add(value.reveal());
                 let line = stored.line_of(key).unwrap_or(0);
                 let origin = Origin { layer: layer.clone(), place: Some(Place::new(path.clone(), line, 0)) };
@@ -338,7 +346,7 @@ pub fn store(
         let mut file = EnvFile::load(&path, identities)?;
         for key in keys {
             if let Some(setting) = settings.values.get(key) {
-                file.set(key, crate::plan::Secret::new(setting.value.clone()))?;
+                file.set(key, Secret::new(setting.value.clone()))?;
             }
         }
         if let Some(folder) = path.parent() {

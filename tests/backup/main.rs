@@ -2,6 +2,7 @@
 //! restic in a folder, over SFTP and over REST; failures, locks, timers and copies. The data is compared byte for byte.
 
 mod restore;
+mod rotate;
 #[path = "../common/stage.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod stage;

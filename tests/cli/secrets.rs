@@ -206,3 +206,77 @@ fn the_editor_may_be_interrupted() {
     assert_eq!(ended.code, 2, "{}", ended.stderr);
     assert!(!std::path::Path::new(project.read("seen").trim()).parent().unwrap().exists());
 }
+
+#[test]
+fn readers_come_and_go_and_what_they_could_read_is_listed() {
+    let project = Project::with_key();
+    set(&project, "shop/API_KEY", "value-of-the-key");
+    project.says(&["secrets", "generate", "shop/DB_PASSWORD", "--host", "clients"]);
+    let (hers, her_public) = key();
+    let hers = project.file("hers.txt", &hers);
+    let recipients = project.read("inventory/.age-recipients");
+    project.file("inventory/.age-recipients", &format!("{recipients}\n# ana\n{her_public}\n"));
+    let before = project.read(FILE);
+    let said = project.says(&["secrets", "rekey", "--check"]);
+    assert!(
+        said.contains("ana/shop would be encrypted anew") && said.contains("2 of 2 files have other readers"),
+        "{said}"
+    );
+    assert_eq!(project.read(FILE), before, "looking changes nothing");
+    project.says(&["secrets", "rekey"]);
+    assert!(project.says(&["secrets", "rekey"]).contains("0 of 2 files had other readers"));
+    let as_her = |project: &Project| {
+        let mut command = project.command(&["secrets", "get", "shop/API_KEY", "--host", "ana"]);
+        command.env("PROVISION_IDENTITY", &hers).env("HOME", project.path("her-home"));
+        project.run_with(command, "")
+    };
+    assert_eq!(as_her(&project).stdout, "value-of-the-key\n");
+
+    // one broken file, and none is changed
+    let beto = "inventory/vps_data/beto/shop.env.age";
+    let whole = project.read(beto);
+    project.file(beto, &whole.replace("DB_PASSWORD=age:", "DB_PASSWORD=age:AAAA"));
+    let (text, people) = (project.read(FILE), project.read("inventory/.age-recipients"));
+    let refused = project.run(&["secrets", "offboard", "ana"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("beto/shop.env.age"), "{}", refused.stderr);
+    assert_eq!((project.read(FILE), project.read("inventory/.age-recipients")), (text.clone(), people));
+    project.file(beto, &whole);
+
+    let said = project.says(&["secrets", "offboard", "ana", "--check"]);
+    assert!(said.contains("would be removed:"), "{said}");
+    assert_eq!(project.read(FILE), text);
+    let said = project.says(&["secrets", "offboard", "ana"]);
+    assert!(said.contains(&format!("removed: {her_public}")), "{said}");
+    assert!(said.contains("  provision secrets rotate shop/DB_PASSWORD --host ana,beto"), "{said}");
+    assert!(!said.contains("value-of-the-key"));
+    assert_eq!(project.read("inventory/.age-recipients").trim(), recipients.trim());
+    assert_eq!(as_her(&project).code, 2);
+    assert_eq!(project.says(&["secrets", "get", "shop/API_KEY", "--host", "ana"]), "value-of-the-key\n");
+    let unknown = project.run(&["secrets", "offboard", "ana"]);
+    assert!(unknown.code == 2 && unknown.stderr.contains("no key in"), "{}", unknown.stderr);
+    // the last one who can read stays
+    let own = recipients.lines().find(|line| line.starts_with("age1")).unwrap();
+    let last = project.run(&["secrets", "offboard", own]);
+    assert!(last.code == 2 && last.stderr.contains("no recipients"), "{}", last.stderr);
+}
+
+#[test]
+fn the_age_of_a_value_is_noted_and_asked_for() {
+    let project = Project::with_key();
+    project.says(&["secrets", "generate", "shop/DB_PASSWORD", "--host", "ana"]);
+    assert_eq!(project.run(&["secrets", "check", "--older", "30"]).code, 0);
+    let text = project.read(FILE);
+    let line = text.lines().find(|line| line.starts_with("# since: DB_PASSWORD 20")).unwrap();
+    project.file(FILE, &text.replace(line, "# since: DB_PASSWORD 2020-01-31"));
+    let old = project.run(&["secrets", "check", "--older", "30"]);
+    assert_eq!(old.code, 2);
+    assert!(old.stdout.contains("ana shop/DB_PASSWORD: stored on 2020-01-31"), "{}", old.stdout);
+    assert!(old.stdout.contains("provision secrets rotate shop/DB_PASSWORD --host ana"), "{}", old.stdout);
+    project.says(&["secrets", "generate", "shop/OTHER", "--host", "ana"]);
+    assert!(project.read(FILE).contains("# since: DB_PASSWORD 2020-01-31"), "the others keep their day");
+    project.file(FILE, &project.read(FILE).replace("# since: DB_PASSWORD 2020-01-31\n", ""));
+    assert!(
+        project.run(&["secrets", "check", "--older", "30"]).stdout.contains("ana shop/DB_PASSWORD: of unknown age")
+    );
+}

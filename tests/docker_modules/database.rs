@@ -68,7 +68,19 @@ fn postgres() {
     );
     let failure = of(json!({"admin_user": "nobody"})).unwrap_err();
     assert!(failure.msg.contains("refuses the administrator `nobody`"), "{}", failure.msg);
+    // the administrator's own, which is then the one to come in with
+    let rotated = json!({"admin_password": "new's $6", "admin_password_before": "root's $5", "password": "another"});
+    let first = of(rotated.clone()).unwrap();
+    assert!(first.diff.concat().ends_with("set the password of the administrator postgres\n"), "{:?}", first.diff);
+    assert!(!of(rotated).unwrap().changed);
+    let script = "ip=$(hostname -i); exec psql -w -h \"${ip%% *}\" -U postgres -Atc 'select 1'";
+    for (password, in_force) in [("new's $6", true), ("root's $5", false)] {
+        let task = json!({"project": project.name, "service": "db", "argv": ["sh", "-c", script], "env": {"PGPASSWORD": password}});
+        let rc = engine.settle("docker_container_exec", task).unwrap().returned.values["rc"].clone();
+        assert_eq!(rc == 0, in_force, "{password}");
+    }
     let logs = project.compose(&["logs", "db"]);
+    assert!(!logs.stdout_text().contains("new's"), "{}", logs.stdout_text());
     assert!(!logs.stdout_text().contains("another"), "{}", logs.stdout_text());
 }
 
@@ -105,6 +117,21 @@ fn mariadb() {
     assert!(!of(json!({"collation": "utf8mb4_general_ci", "password": "another"})).unwrap().changed);
     assert!(of(json!({"name": "o`dd", "user": "read", "grants": ["select", "show view"]})).unwrap().changed);
     assert!(!of(json!({"name": "o`dd", "user": "read", "grants": ["select", "show view"]})).unwrap().changed);
+    // the administrator's own, from wherever they come
+    let rotated = json!({"admin_password": "new's \\ $6", "admin_password_before": "root's $5", "password": "another",
+        "collation": "utf8mb4_general_ci"});
+    assert_eq!(of(rotated.clone()).unwrap().diff.concat(), "set the password of the administrator root\n");
+    assert!(!of(rotated).unwrap().changed);
+    for (password, host) in [
+        ("new's \\ $6", "127.0.0.1"),
+        ("new's \\ $6", "localhost"),
+        ("root's $5", "127.0.0.1"),
+        ("root's $5", "localhost"),
+    ] {
+        let task = json!({"project": project.name, "service": "db", "argv": ["mariadb", "-h", host, "-e", "select 1"], "env": {"MYSQL_PWD": password}});
+        let rc = engine.settle("docker_container_exec", task).unwrap().returned.values["rc"].clone();
+        assert_eq!(rc == 0, password.starts_with("new"), "{password} {host}");
+    }
     let failure = of(json!({"admin_password": "wrong"})).unwrap_err();
     assert!(failure.msg.contains("refuses the administrator `root`"), "{}", failure.msg);
 }

@@ -1,12 +1,11 @@
 //! The engines that these tests talk to, and the programs that they talk with.
 //!
-//! `docker` and `docker compose` come out of the image `tests/images/docker`, so the machine needs neither Compose nor a
-//! recent command line; the libc they want (2.34) is that of Debian 12 and Ubuntu 22.04. Swarm gets an engine of its
+//! `docker` and `docker compose` are those of `tests/common/docker.rs`. Swarm gets an engine of its
 //! own inside a lab host, because the machine's is not ours to turn into a manager. Left out: the tests' own containers.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,9 +14,9 @@ use std::time::{Duration, Instant};
 use provision::lab;
 use serde_json::Value;
 
+use crate::docker::{build, make_tiny_image, runtime, said, tools};
 use crate::support::{Settled, settle};
 
-const TOOLS: &str = "provision-lab-docker:trixie";
 const TINY: &str = "provision-test/busybox:2";
 
 /// An engine and the programs to use it with.
@@ -88,36 +87,6 @@ impl Engine {
         ];
         Ok(Engine { tools, env, _leashes: leashes })
     }
-
-    /// An image of nothing but busybox, with the libraries it wants, if it wants any.
-    fn make_tiny_image(&self) -> Result<(), String> {
-        if said(self.docker().args(["image", "inspect", TINY])).is_ok() {
-            return Ok(());
-        }
-        let root = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let script = r#"set -eu; busybox=$(command -v busybox); cd "$1"; mkdir bin tmp etc; chmod 1777 tmp; chmod 755 .
-            cp -L "$busybox" bin/busybox
-            for lib in $(ldd "$busybox" 2>/dev/null | grep -o '/[^ ]*'); do mkdir -p ".${lib%/*}"; cp -L "$lib" ".$lib"; done
-            for name in sh sleep cat test env touch true false echo base64 printf; do ln -s busybox "bin/$name"; done
-            echo root:x:0:0::/tmp:/bin/sh >etc/passwd
-            tar -c . | docker import -c 'ENV PATH=/bin' -c 'CMD ["sleep", "100000"]' - "$2""#;
-        let mut command = Command::new("sh");
-        command.envs(self.env.iter().cloned()).args(["-c", script, "sh"]).arg(root.path()).arg(TINY);
-        said(&mut command).map(drop)
-    }
-}
-
-/// The standard output of a command, or what it complains about.
-fn said(command: &mut Command) -> Result<String, String> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-        false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim())),
-    }
-}
-
-fn build(folder: &str) -> Result<(), String> {
-    said(Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/images/build.sh")).arg(folder)).map(drop)
 }
 
 fn local() -> Result<Engine, String> {
@@ -126,37 +95,8 @@ fn local() -> Result<Engine, String> {
     let address = said(Command::new("docker").args(["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]))?;
     let engine = Engine::at(tools()?, &address, Vec::new())?;
     said(engine.docker().args(["compose", "version", "--short"]))?;
-    engine.make_tiny_image()?;
+    make_tiny_image(&engine.env, TINY)?;
     Ok(engine)
-}
-
-/// The folder with `bin/docker` and `config/cli-plugins/docker-compose`, one per version of the image.
-fn tools() -> Result<PathBuf, String> {
-    let lab = lab::Options::default();
-    let bare = async { lab::images::bare(&lab.cache, &mut |_| ()).await.map_err(|error| error.to_string()) };
-    runtime()?.block_on(bare)?;
-    build("docker")?;
-    let id = said(Command::new("docker").args(["image", "inspect", "--format", "{{.Id}}", TOOLS]))?;
-    let short = id.trim_start_matches("sha256:").get(..12).ok_or(format!("{TOOLS} has the id {id}"))?;
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = target.join(format!("docker-{short}"));
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    let script = r#"set -eu; mkdir "$1/bin" "$1/config"; chmod 755 "$1"; made=$(docker create "$2" true)
-        trap 'docker rm "$made" >/dev/null' EXIT
-        docker cp "$made:/usr/bin/docker" "$1/bin"
-        docker cp "$made:/usr/libexec/docker/cli-plugins" "$1/config""#;
-    let made = tempfile::tempdir_in(target).map_err(|error| format!("{}: {error}", target.display()))?;
-    said(Command::new("sh").args(["-c", script, "sh"]).arg(made.path()).arg(TOOLS))?;
-    match std::fs::rename(made.path(), &folder) {
-        Err(error) if !folder.is_dir() => Err(format!("{}: {error}", folder.display())),
-        _ => Ok(folder),
-    }
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, String> {
-    tokio::runtime::Runtime::new().map_err(|error| error.to_string())
 }
 
 /// Docker as the bootstrap installs it, in a fresh host of the lab, reached through a socket of ours.
@@ -207,7 +147,7 @@ fn in_a_lab() -> Result<Engine, String> {
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    engine.make_tiny_image()?;
+    make_tiny_image(&engine.env, TINY)?;
     Ok(engine)
 }
 

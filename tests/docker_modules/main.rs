@@ -5,6 +5,8 @@
 
 mod compose;
 mod database;
+#[path = "../common/docker.rs"]
+mod docker;
 mod env_file;
 mod machine;
 mod objects;

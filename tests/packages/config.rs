@@ -72,6 +72,7 @@ fn cases() -> Vec<Case> {
         extra_vars: &Map::new(),
         redactor: &Redactor::default(),
         questions: None,
+        replaced: None,
     };
     let services: Vec<String> = catalogue.ids().map(str::to_owned).collect();
     let selection = Selection { services: Some(services), with_dependencies: true, ..Selection::default() };

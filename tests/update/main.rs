@@ -12,10 +12,24 @@ static SCENE: stage::Scene = stage::Scene {
     prefix: "pv-update",
     hosts: &["u1", "u2", "u3"],
     inventory: "tests/update/inventory",
-    images: &["redis:8.0"],
+    images: &["redis:8.0", "traefik:v3.7.9"],
 };
 
 const REGISTRY: [&str; 2] = ["--registry", "tests/update/registry"];
+
+/// Asks the proxy all the time, until there is /tmp/enough.
+const ASK: &str = "rm -f /tmp/enough /tmp/codes; setsid sh -c 'while [ ! -e /tmp/enough ]; do \
+    curl -s -m 5 -o /dev/null -w \"%{http_code}\\n\" http://127.0.0.1/; done' >/tmp/codes 2>/dev/null </dev/null &";
+
+/// How many were answered well, and how many were not.
+const COUNT: &str = "touch /tmp/enough; n=0; while pgrep -f 'tmp/[e]nough' >/dev/null && [ $n -lt 100 ]; do n=$((n+1)); \
+    sleep 0.1; done; echo $(grep -c '^200$' /tmp/codes) $(grep -vc '^200$' /tmp/codes)";
+
+fn until_web(answer: &str) -> String {
+    format!(
+        "n=0; until [ \"$(curl -s -m 5 http://127.0.0.1/)\" = '{answer}' ]; do n=$((n+1)); [ $n -lt 150 ] || exit 1; sleep 0.2; done"
+    )
+}
 
 /// Waits for a container.
 const UNHEALTHY: &str = "n=0; until docker inspect --format '{{.State.Health.Status}}' sick | grep -q unhealthy; do n=$((n+1)); [ $n -lt 100 ] || exit 1; sleep 0.2; done";
@@ -115,6 +129,35 @@ fn a_bad_version_stops_at_the_first_client_and_goes_back() {
     assert_eq!(counts(&events, "u1", "changed"), 0);
     let (ran, _) = verb(&["rollback", "--host", "u1", "--services", "app", "--to", "nope"], 1);
     assert!(ran.stdout.contains(&format!("no release nope on u1; there are: {}", names.replace('\n', ", "))));
+
+    // a service without state is replaced without losing a request; one that writes to a volume stops first, and it is told
+    let web = |version: &str| format!("{{versions: {{web: '{version}'}}}}");
+    let slice = ["--host", "u2", "--services", "proxy,web", "-e"];
+    verb(&[&slice[..], &[&web("1")]].concat(), 0);
+    stage.inside("u2", &until_web("version 1"));
+    let update = |version: &str| {
+        stage.inside("u2", ASK);
+        let update = ["update", "--host", "u2", "--services", "web", "-e"];
+        let ran = verb(&[&update[..], &[&web(version)]].concat(), 0).0;
+        stage.inside("u2", &until_web(&format!("version {version}")));
+        let counted = stage.inside("u2", COUNT);
+        let (well, lost) = counted.split_once(' ').unwrap();
+        (ran, well.parse::<u32>().unwrap(), lost.parse::<u32>().unwrap())
+    };
+    let (ran, well, lost) = update("2");
+    assert!(
+        well > 50 && lost == 0,
+        "{well} requests were answered, {lost} lost: {}",
+        stage.inside("u2", "sort /tmp/codes | uniq -c")
+    );
+    assert!(!ran.stderr.contains("cannot be reached"), "{}", ran.stderr);
+    assert_eq!(stage.inside("u2", "docker ps -a --format '{{.Names}}' --filter name=web"), "versatile-web-web-1");
+    let (ran, _, lost) = update("3-disk");
+    assert!(ran.stderr.contains("web stops first: it writes to data"), "{}", ran.stderr);
+    assert!(lost > 0, "a service that stops first is away for a moment");
+    let again = ["update", "--host", "u2", "--services", "web", "-e"];
+    let (_, events) = verb(&[&again[..], &[&web("3-disk")]].concat(), 0);
+    assert_eq!(counts(&events, "u2", "changed"), 0);
 
     // environments are in there
     let modes = stage.inside("u1", "stat -c '%U %a' /var/lib/provision/releases /var/lib/provision/releases/app");
