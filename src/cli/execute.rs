@@ -8,6 +8,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::common::{Fleet, command_line};
+use super::inputs::{Inputs, Secrets};
+use super::resume;
 use crate::engine::{self, Job, Kept, Locks};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -67,10 +69,20 @@ pub async fn execute(
     limit: Vec<String>,
     services: Option<Rollout>,
 ) -> Result<u8> {
+    let hosts = match limit.is_empty() {
+        true => fleet.inventory.hosts().map(|host| host.name.clone()).collect(),
+        false => limit.clone(),
+    };
+    resume::inputs_are_the_same(fleet, &hosts, services.as_ref())?;
     let services = services.map(Arc::new);
-    let ready = || match &services {
-        Some(rollout) if !flags.check => store_secrets(fleet, rollout),
-        _ => Ok(()),
+    let ready = |run: &str| {
+        if flags.check {
+            return Ok(());
+        }
+        if let Some(rollout) = &services {
+            store_secrets(fleet, rollout)?;
+        }
+        Inputs::of(fleet, &hosts, services.as_deref(), Secrets::Stored)?.write(&fleet.runs, run)
     };
     let extent = Extent { services: services.clone().map(|rollout| rollout as _), reporters: Vec::new() };
     execute_with(fleet, flags, plays, limit, extent, ready).await
@@ -92,37 +104,13 @@ pub(super) async fn execute_with(
     plays: Vec<Play>,
     limit: Vec<String>,
     extent: Extent,
-    ready: impl FnOnce() -> Result<()>,
+    ready: impl FnOnce(&str) -> Result<()>,
 ) -> Result<u8> {
-    let become_password = if flags.ask_become_pass { Some(ask_password()?) } else { None };
-    if let Some(password) = &become_password {
-        fleet.redactor.add(password.reveal());
-    }
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let run = journal::new_run_id();
-    let job = Job {
-        run: run.clone(),
-        plays,
-        inventory: fleet.inventory.clone(),
-        redactor: fleet.redactor.clone(),
-        services: extent.services,
-        extra_vars: fleet.extra_vars.clone(),
-        limit,
-        check: flags.check,
-        diff: flags.diff,
-        forks: flags.forks.max(1),
-        connects_at_once: flags.connects.unwrap_or(4 * cores).max(1),
-        tags: flags.tags.clone(),
-        skip_tags: flags.skip_tags.clone(),
-        command: command_line(),
-        become_password,
-        window: flags.window,
-        grace: engine::GRACE,
-        locks: Locks { kept: if flags.held { Kept::Own } else { flags.locks.kept }, ..flags.locks.clone() },
-    };
+    let job = job(fleet, flags, run.clone(), plays, limit, extent.services)?;
     engine::verify(&job)?;
     let journal = journal::Journal::create(&fleet.runs, &run)?;
-    ready().inspect_err(|_| journal::discard(&fleet.runs, &run))?;
+    ready(&run).inspect_err(|_| journal::discard(&fleet.runs, &run))?;
     let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(journal)];
     if flags.json {
         reporters.push(Box::new(json::Json));
@@ -147,6 +135,42 @@ pub(super) async fn execute_with(
         };
     }
     Ok(u8::try_from(outcome.exit_code).unwrap_or(1))
+}
+
+/// What the engine is given.
+pub(super) fn job(
+    fleet: &Fleet,
+    flags: &RunFlags,
+    run: String,
+    plays: Vec<Play>,
+    limit: Vec<String>,
+    services: Option<Arc<dyn Services>>,
+) -> Result<Job> {
+    let become_password = if flags.ask_become_pass { Some(ask_password()?) } else { None };
+    if let Some(password) = &become_password {
+        fleet.redactor.add(password.reveal());
+    }
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    Ok(Job {
+        run,
+        plays,
+        inventory: fleet.inventory.clone(),
+        redactor: fleet.redactor.clone(),
+        services,
+        extra_vars: fleet.extra_vars.clone(),
+        limit,
+        check: flags.check,
+        diff: flags.diff,
+        forks: flags.forks.max(1),
+        connects_at_once: flags.connects.unwrap_or(4 * cores).max(1),
+        tags: flags.tags.clone(),
+        skip_tags: flags.skip_tags.clone(),
+        command: command_line(),
+        become_password,
+        window: flags.window,
+        grace: engine::GRACE,
+        locks: Locks { kept: if flags.held { Kept::Own } else { flags.locks.kept }, ..flags.locks.clone() },
+    })
 }
 
 fn store_secrets(fleet: &Fleet, rollout: &Rollout) -> Result<()> {

@@ -13,7 +13,9 @@ use crate::report::{Tally, journal, summary};
   provision history                          the last 20 runs
   provision history --limit 5 --failed       the last five that failed
   provision history 20261123-120342517-7f3a  the end of one run again
-  provision history last --json              its events")]
+  provision history last --json              its events
+
+A run that was interrupted is taken up again by: provision --resume RUN")]
 pub struct Flags {
     /// A run's id, or `last`
     run: Option<String>,
@@ -58,8 +60,13 @@ fn list(flags: &Flags, ids: &[String]) -> Result<u8> {
         let failed = tally.failed_hosts().len();
         let hosts =
             if failed > 0 { format!("{} ({failed} failed)", tally.hosts.len()) } else { tally.hosts.len().to_string() };
-        let status =
-            if tally.check { format!("{} (check)", tally.status_word()) } else { tally.status_word().to_owned() };
+        let status = match tally.status_word() {
+            "killed" if journal::is_running(&flags.runs_dir, id) => "running",
+            // its program was killed, or its machine went off
+            "killed" => "interrupted (killed)",
+            word => word,
+        };
+        let status = if tally.check { format!("{status} (check)") } else { status.to_owned() };
         let took = tally.end.as_ref().map(|end| duration(end.took_ms)).unwrap_or_default();
         rows.push(vec![
             id.clone(),

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::report::style;
 
 mod action;
+mod apply;
 mod ask;
 mod backup;
 mod common;
@@ -27,6 +28,7 @@ mod findings;
 mod groups;
 mod guard;
 mod history;
+mod inputs;
 mod inventory;
 mod lab;
 mod lock;
@@ -35,6 +37,7 @@ mod logs;
 mod look;
 mod menu;
 mod metrics;
+mod plan;
 mod prune;
 mod ps;
 mod readers;
@@ -43,6 +46,7 @@ mod registry;
 mod report;
 mod restart;
 mod restore;
+mod resume;
 mod rollback;
 mod rollout;
 mod rotate;
@@ -67,6 +71,7 @@ Examples:
   provision --all                                   bring every client to what it declares
   provision --host clienteA --check --diff          say what would change, touch nothing
   provision run playbooks/bootstrap.yml -l prod     run a playbook
+  provision --resume last                           take up a run that was interrupted
   provision lab up                                  throw-away servers to try it on
 
 Exit codes: 0 all well, 1 a host failed or was unreachable, 2 wrong usage or configuration (nothing touched), 130 interrupted.";
@@ -162,6 +167,12 @@ enum Verb {
     /// Where a setting of a service comes from on a host
     #[command(visible_alias = "explicar")]
     Explain(explain::Flags),
+    /// What a verb would do, as a document: changes, restarts, what is for good, downtime, disk
+    #[command(visible_alias = "planear")]
+    Plan(plan::Flags),
+    /// Do exactly what a plan says, or refuse because the world has moved
+    #[command(visible_alias = "aplicar")]
+    Apply(apply::Flags),
     /// Earlier runs
     #[command(visible_alias = "historial")]
     History(history::Flags),
@@ -243,6 +254,7 @@ fn end_quietly_when_nobody_reads() {
 
 fn dispatch(cli: Cli) -> Result<u8> {
     match cli.verb {
+        None if cli.rollout.resumes().is_some() => cli.rollout.resumes().map_or(Ok(USAGE), |wish| resume::main(&wish)),
         None if cli.rollout.is_empty() && screen::is_possible() => {
             menu::main(menu::Flags { fleet: cli.rollout.fleet() })
         }
@@ -285,6 +297,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Inventory(flags)) => inventory::main(flags),
         Some(Verb::Registry(flags)) => registry::main(flags),
         Some(Verb::Secrets(flags)) => secrets::main(flags),
+        Some(Verb::Plan(flags)) => block_on(plan::main(flags)),
+        Some(Verb::Apply(flags)) => block_on(apply::main(flags)),
         Some(Verb::Lock(flags)) => block_on(lock::main(flags)),
         Some(Verb::Lab(flags)) => block_on(lab::main(flags)),
         Some(Verb::Completions(flags)) => {

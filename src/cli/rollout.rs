@@ -5,6 +5,7 @@ use clap::Args;
 
 use super::ask::{Asked, Begin, ask};
 use super::common::{Fleet, FleetFlags, answer};
+use super::resume::Wish;
 use super::screen;
 use super::slice::{Book, Dependencies, SliceFlags};
 use crate::error::Result;
@@ -24,12 +25,28 @@ pub struct Flags {
     /// Leave out the preparation of the server (packages, Docker, firewall)
     #[arg(long)]
     no_bootstrap: bool,
+    /// Take up a run that did not come to its end (its id, or `last`): its command for what is left
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["host", "all", "services", "check"])]
+    resume: Option<String>,
+    /// With --resume: also if settings, packages or playbooks are not what they were
+    #[arg(long, requires = "resume")]
+    even_if_changed: bool,
 }
 
 impl Flags {
     /// Nothing was asked for.
     pub fn is_empty(&self) -> bool {
         self.slice.host.is_none() && !self.slice.all && self.slice.services.is_none()
+    }
+
+    /// The run that is to be taken up.
+    pub fn resumes(&self) -> Option<Wish<'_>> {
+        self.resume.as_deref().map(|run| Wish {
+            run,
+            runs: &self.slice.fleet.runs_dir,
+            yes: self.slice.yes,
+            even_if_changed: self.even_if_changed,
+        })
     }
 
     /// Where the fleet is described.

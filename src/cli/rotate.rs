@@ -139,7 +139,7 @@ pub(super) async fn main(fleet: &mut Fleet, args: Rotate) -> Result<u8> {
     let mut code = 0;
     if !users.is_empty() {
         let extent = Extent { services: Some(Arc::new(rotation)), reporters: vec![Box::new(Listener(marks.clone()))] };
-        let ready = || match args.run.check || args.back {
+        let ready = |_: &str| match args.run.check || args.back {
             true => Ok(()),
             false => turns.iter_mut().try_for_each(|turn| {
                 let (new, (service, key)) = (turn.new.clone(), turn.named());

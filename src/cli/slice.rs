@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::common::{Fleet, FleetFlags, confirm};
 use super::consent::Consent;
 use super::execute::{RunFlags, execute, readers_are_known};
+use super::resume::leave_out_done;
 use crate::error::{Error, Result};
 use crate::plan::Object;
 use crate::playbook::{self, ActionKind, Around, Control, Item, Play, Task};
@@ -115,11 +116,15 @@ impl SliceFlags {
         &self,
         agreed: impl FnOnce(&[String]) -> Result<bool>,
         mut fleet: Fleet,
-        hosts: Vec<String>,
-        rollout: Rollout,
+        mut hosts: Vec<String>,
+        mut rollout: Rollout,
         book: &Book<'_>,
     ) -> Result<u8> {
         let plays = load_book(book.playbook)?;
+        if !leave_out_done(&mut hosts, &mut rollout) {
+            eprintln!("nothing of it is left to do");
+            return Ok(0);
+        }
         if !self.run.check {
             readers_are_known(&fleet, &rollout)?;
         }

@@ -111,22 +111,29 @@ pub fn named(hosts: &[&str]) -> String {
 
 /// The same command again, for these hosts only; for many, those that failed for other causes too.
 fn next_command(tally: &Tally, hosts: &[&str]) -> String {
+    let failed = ["@failed"];
+    let words = command_for(tally, if hosts.len() > NAMED { &failed } else { hosts });
+    let typed = |word: &String| if word == failed[0] { word.clone() } else { quote(word) };
+    words.iter().map(typed).collect::<Vec<_>>().join(" ")
+}
+
+/// The words of the same command again, for these hosts only.
+pub fn command_for(tally: &Tally, hosts: &[&str]) -> Vec<String> {
     let mut words: Vec<String> = vec!["provision".to_owned()];
     let mut rest = tally.command.iter().skip(1).peekable();
     while let Some(word) = rest.next() {
         match word.as_str() {
             "--all" => {}
-            "--host" | "--limit" | "-l" => {
+            "--host" | "--hosts" | "--limit" | "-l" => {
                 rest.next();
             }
-            other if other.starts_with("--host=") || other.starts_with("--limit=") => {}
-            other => words.push(quote(other)),
+            other if ["--host=", "--hosts=", "--limit="].iter().any(|flag| other.starts_with(flag)) => {}
+            other => words.push(other.to_owned()),
         }
     }
     let flag = if tally.command.get(1).is_some_and(|verb| verb == "run") { "--limit" } else { "--host" };
-    let again = if hosts.len() > NAMED { "@failed".to_owned() } else { quote(&hosts.join(",")) };
-    words.extend([flag.to_owned(), again]);
-    words.join(" ")
+    words.extend([flag.to_owned(), hosts.join(",")]);
+    words
 }
 
 fn tail(text: &str, keep: usize) -> String {

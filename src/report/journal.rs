@@ -47,6 +47,8 @@ impl Journal {
             .mode(0o600)
             .open(folder.join("events.jsonl"))
             .map_err(trouble)?;
+        // for as long as the run goes on
+        let _ = file.try_lock();
         Ok(Journal { file, failed: None })
     }
 }
@@ -81,6 +83,12 @@ impl Reporter for Journal {
             tracing::warn!("journal: {error}");
         }
     }
+}
+
+/// Whether the process that writes this journal is still there.
+pub fn is_running(runs: &Path, id: &str) -> bool {
+    let file = File::open(runs.join(id).join("events.jsonl"));
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
 }
 
 /// The ids of all runs, oldest first.

@@ -32,6 +32,7 @@ pub use catalogue::{Catalogue, Package};
 pub use instance::Instance;
 pub use mode::Mode;
 pub use parts::Grain;
+pub use render::Rendered;
 pub use rollout::{HostServices, Rollout, Selection};
 pub use rotation::Rotation;
 

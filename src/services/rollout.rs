@@ -64,8 +64,7 @@ impl Rollout {
 
     /// Are there secrets that were made now and are not stored yet?
     pub fn generates(&self) -> bool {
-        let makes = |host: &HostServices| host.settings.values().any(|settings| !settings.generated.is_empty());
-        self.hosts.values().any(|host| makes(host) || host.backups.generated())
+        self.hosts.values().any(HostServices::generates)
     }
 
     /// Where a part of a service is named on a host that runs swarm: `host`, `chat`.
@@ -105,6 +104,11 @@ impl Rollout {
 }
 
 impl HostServices {
+    /// Are there secrets of this host that were made now and are not stored yet?
+    pub fn generates(&self) -> bool {
+        self.settings.values().any(|settings| !settings.generated.is_empty()) || self.backups.generated()
+    }
+
     pub fn settings(&self, service: &str) -> Option<&Settings> {
         self.settings.get(service)
     }

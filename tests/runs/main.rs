@@ -5,6 +5,8 @@
 mod stage;
 
 mod locks;
+mod plans;
+mod resume;
 
 use std::path::PathBuf;
 use std::process::Command;
