@@ -13,6 +13,7 @@ mod instances;
 mod lifecycle;
 mod lint;
 mod modes;
+mod notify;
 mod profiles;
 mod project;
 mod secrets;
