@@ -197,3 +197,110 @@ fn left_of(prefix: &str) -> String {
         .map(|list| docker(&[list, ["--filter", &filter].as_slice()].concat()))
         .collect()
 }
+
+/// What is scheduled on a machine: by its systemd, also what was missed while it was off, and by cron where there is none.
+#[tokio::test]
+async fn schedules_start_by_timer_and_by_cron() {
+    let docker = Command::new("docker").args(["info", "--format", "{{.ServerVersion}}"]).output();
+    if !docker.is_ok_and(|said| said.status.success() && !said.stdout.trim_ascii().is_empty()) {
+        println!("skipped: schedules_start_by_timer_and_by_cron: no Docker engine answers");
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "may not be skipped under CI");
+        return;
+    }
+    let lab = Throwaway::new("schedule", &["ops"], Registry::Leave);
+    lab.up().await;
+    let container = format!("{}-ops", lab.options.prefix);
+    let copy = format!("{container}:/usr/local/bin/provision");
+    assert!(Command::new("docker").args(["cp", env!("CARGO_BIN_EXE_provision"), &copy]).status().unwrap().success());
+    let within = |script: &str| {
+        let script = format!("cd /root/fleet 2>/dev/null; {script}");
+        Command::new("docker").args(["exec", &container, "sh", "-c", &script]).output().unwrap()
+    };
+    let must = |script: &str| {
+        let output = within(script);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{script}: {text}\n{}", String::from_utf8_lossy(&output.stderr));
+        text
+    };
+    let waits = |script: &str| {
+        let begin = Instant::now();
+        while !within(script).status.success() {
+            assert!(
+                begin.elapsed() < Duration::from_secs(150),
+                "{script}: {}",
+                must("journalctl -n 40 --no-pager; cat /root/did")
+            );
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    };
+    must(
+        "mkdir -p /root/fleet/inventory && cd /root/fleet && day=$(LC_ALL=C date -d '+2 days' +%a) && \
+         printf 'all: {hosts: {here: {ansible_connection: local}, late: {ansible_connection: local, maintenance_window: \"%s 00:00-23:59\"}}}\n' \"$day\" >inventory/hosts.yml && \
+         printf '%s\n' '- hosts: all' '  gather_facts: false' '  tasks:' '    - shell: echo {{ inventory_hostname }} >>/root/did' >play.yml",
+    );
+    let add = "provision schedule add nightly --verb 'run play.yml' --on 'Sun 03:00' --all --timezone America/Bogota";
+    let checked = must(&format!("{add} --check"));
+    assert!(checked.contains("would write /etc/systemd/system/provision-schedule-nightly.timer"), "{checked}");
+    must("! ls schedules /etc/systemd/system/provision-schedule-* 2>/dev/null");
+    must(add);
+    assert_eq!(must(add), "nightly is scheduled already\n");
+    let timer =
+        must("systemctl is-enabled provision-schedule-nightly.timer; systemctl cat provision-schedule-nightly.timer");
+    for part in ["enabled\n", "Persistent=true", "OnCalendar=Sun *-*-* 03:00:00 America/Bogota"] {
+        assert!(timer.contains(part), "{timer}");
+    }
+    let list = must("provision schedule list");
+    assert!(list.contains("nightly") && list.contains("run play.yml") && list.contains("Sun 20"), "{list}");
+
+    // as the timer starts it: whoever is outside of the window is left out
+    must("systemctl start provision-schedule-nightly.service");
+    assert_eq!(must("cat /root/did"), "here\n");
+    waits(
+        "journalctl -u provision-schedule-nightly --no-pager | grep -q 'late is left out: its maintenance window is'",
+    );
+    // one that was missed is caught up
+    must(
+        "touch -d '-30 days' /var/lib/systemd/timers/stamp-provision-schedule-nightly.timer && systemctl restart provision-schedule-nightly.timer",
+    );
+    waits("[ \"$(wc -l </root/did)\" = 2 ]");
+
+    // what cannot be is said, and nothing is written
+    for (args, says) in [
+        ("--verb 'run play.yml' --on 'Son 03:00' --all", "`Son` is no day"),
+        ("--verb nosuch --on 03:00 --all", "would not start"),
+        ("--verb 'run play.yml' --on 03:00 --all -- --nosuch", "`run play.yml` would not start: unexpected argument"),
+        ("--verb backup --on 03:00 --all --timezone Mars/Base", "`Mars/Base` is no time zone"),
+        ("--verb backup --on 03:00 --host nobody", "nobody"),
+        ("--verb backup --on 03:00 --all --window 2-5", "`2-5` is no window"),
+    ] {
+        let refused = within(&format!("provision schedule add other {args}"));
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && text.contains(says), "{args}: {text}");
+    }
+    must("[ ! -e schedules/other.json ]");
+    // outside of the schedule's own window nothing starts
+    must(
+        "day=$(LC_ALL=C date -d '+2 days' +%a); provision schedule add closed --verb 'run play.yml' --on 03:00 --all --window \"$day 00:00-23:59\"",
+    );
+    assert!(must("provision schedule run closed").contains("nothing is started outside of"));
+    must("provision schedule remove closed && provision schedule remove nightly");
+    must(
+        "! ls /etc/systemd/system/provision-schedule-* schedules/*.json 2>/dev/null && ! systemctl list-timers --all | grep provision-schedule",
+    );
+    assert_eq!(must("wc -l </root/did"), "2\n");
+
+    // the same where systemd does not run
+    must("apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends cron >/dev/null 2>&1");
+    let without = "unshare -m sh -c 'mount -t tmpfs none /run/systemd && cd /root/fleet && ";
+    let zone = within(&format!(
+        "{without} provision schedule add often --verb \"run play.yml\" --on 03:00 --all --timezone Asia/Tokyo'"
+    ));
+    assert!(String::from_utf8_lossy(&zone.stderr).contains("cron starts at this machine's time"), "{zone:?}");
+    let added = must(&format!(
+        "{without} provision schedule add often --verb \"run play.yml\" --on $(date -d \"+70 seconds\" +%H:%M) --all'"
+    ));
+    assert!(added.contains("wrote /etc/cron.d/provision-often") && added.contains("not caught up"), "{added}");
+    waits("[ \"$(wc -l </root/did)\" = 3 ]");
+    must(&format!("{without} provision schedule remove often'"));
+    must("[ ! -e /etc/cron.d/provision-often ]");
+}

@@ -109,6 +109,7 @@ pub(super) async fn execute_with(
     let run = journal::new_run_id();
     let job = job(fleet, flags, run.clone(), plays, limit, extent.services)?;
     engine::verify(&job)?;
+    super::notify::hide(fleet);
     let journal = journal::Journal::create(&fleet.runs, &run)?;
     ready(&run).inspect_err(|_| journal::discard(&fleet.runs, &run))?;
     let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(journal)];
@@ -133,6 +134,9 @@ pub(super) async fn execute_with(
             true => writeln!(std::io::stderr(), "{line}"),
             false => writeln!(std::io::stdout(), "{line}"),
         };
+    }
+    if !flags.check {
+        super::notify::after(fleet, &tally);
     }
     Ok(u8::try_from(outcome.exit_code).unwrap_or(1))
 }

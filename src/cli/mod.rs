@@ -39,6 +39,7 @@ mod logs;
 mod look;
 mod menu;
 mod metrics;
+mod notify;
 mod plan;
 mod prune;
 mod ps;
@@ -54,6 +55,8 @@ mod rollout;
 mod rotate;
 mod run;
 mod scale;
+mod schedule;
+mod schedule_unit;
 mod screen;
 mod secrets;
 mod slice;
@@ -62,6 +65,7 @@ mod up;
 mod update;
 mod verify;
 mod watch;
+mod window;
 
 /// Nothing was touched, the request was wrong.
 pub const USAGE: u8 = 2;
@@ -169,6 +173,10 @@ enum Verb {
     /// Where a setting of a service comes from on a host
     #[command(visible_alias = "explicar")]
     Explain(explain::Flags),
+    /// What this machine starts by itself: timers, maintenance windows
+    Schedule(schedule::Flags),
+    /// Where messages about runs go, and whether they arrive
+    Notify(notify::Flags),
     /// What a verb would do, as a document: changes, restarts, what is for good, downtime, disk
     #[command(visible_alias = "planear")]
     Plan(plan::Flags),
@@ -219,8 +227,9 @@ struct Completions {
 
 /// All flags and verbs. What a verb with sub-verbs takes may also stand behind the sub-verb.
 pub fn command() -> Command {
-    let command =
-        ["backup", "inventory", "lock", "registry", "secrets"].into_iter().fold(Cli::command(), |command, verb| {
+    let command = ["backup", "inventory", "lock", "notify", "registry", "schedule", "secrets"]
+        .into_iter()
+        .fold(Cli::command(), |command, verb| {
             command.mut_subcommand(verb, |verb| verb.mut_args(|arg| arg.global(true)))
         });
     groups::grouped(command)
@@ -298,6 +307,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Backup(flags)) => block_on(backup::main(flags)),
         Some(Verb::Restore(flags)) => block_on(restore::main(flags)),
         Some(Verb::Explain(flags)) => explain::main(flags),
+        Some(Verb::Schedule(flags)) => schedule::main(flags),
+        Some(Verb::Notify(flags)) => notify::main(flags),
         Some(Verb::History(flags)) => history::main(flags),
         Some(Verb::Update(flags)) => block_on(update::main(flags)),
         Some(Verb::Rollback(flags)) => block_on(rollback::main(flags)),

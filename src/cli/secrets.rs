@@ -31,7 +31,7 @@ use crate::services::settings::{env_path, recipients};
   provision secrets scan                                   secrets in clear in the project
 
 Files: inventory/vps_data/<host>/<service>.env.age; `global` is for all services of a host,
-`backup` for the places where its backups are kept.")]
+`backup` for the places where its backups are kept. What messages need is notifications/KEY of --host controller.")]
 pub struct Flags {
     #[command(subcommand)]
     verb: Verb,
@@ -250,6 +250,14 @@ fn own_public_keys(fleet: &Fleet) -> Vec<String> {
     key.map(|text| text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).into_iter().collect()
 }
 
+/// The clients of a pattern; `controller` are the operator's own machines, for what messages need.
+fn hosts_of(fleet: &Fleet, pattern: &str) -> Result<Vec<String>> {
+    match pattern {
+        super::notify::CONTROLLER => Ok(vec![pattern.to_owned()]),
+        _ => fleet.select(pattern),
+    }
+}
+
 /// A host's files of settings, by their services.
 pub(super) fn files(fleet: &Fleet, host: &str) -> BTreeMap<String, PathBuf> {
     let folder = fleet.inventory.data_dir().join("vps_data").join(host);
@@ -260,7 +268,7 @@ pub(super) fn files(fleet: &Fleet, host: &str) -> BTreeMap<String, PathBuf> {
 
 fn list(fleet: &Fleet, pattern: &str) -> Result<u8> {
     let mut rows = vec![["HOST", "SERVICE", "KEYS"].map(str::to_owned).to_vec()];
-    for host in fleet.select(pattern)? {
+    for host in hosts_of(fleet, pattern)? {
         for (service, path) in files(fleet, &host) {
             rows.push(vec![host.clone(), service, EnvFile::keys_of(&path)?.join(", ")]);
         }
@@ -272,7 +280,7 @@ fn list(fleet: &Fleet, pattern: &str) -> Result<u8> {
 fn get(fleet: &Fleet, name: &str, pattern: &str) -> Result<u8> {
     let (service, key) = split(name)?;
     let service = service_id(fleet, service)?;
-    let hosts = fleet.select(pattern)?;
+    let hosts = hosts_of(fleet, pattern)?;
     for host in &hosts {
         let file = EnvFile::load(&env_path(&fleet.inventory, host, &service), &fleet.identities)?;
         let value = file.get(key).ok_or_else(|| {
@@ -295,7 +303,7 @@ fn change(
     let (service, key) = split(name)?;
     let service = service_id(fleet, service)?;
     let recipients = recipients(&fleet.inventory)?;
-    for host in fleet.select(pattern)? {
+    for host in hosts_of(fleet, pattern)? {
         let path = env_path(&fleet.inventory, &host, &service);
         let mut file = EnvFile::load(&path, &fleet.identities)?;
         let what = edit(&mut file, key)?;
@@ -308,7 +316,7 @@ fn change(
 /// The service's name, which is also that of its file; `global` is for all of them, `backup` for none.
 pub(super) fn service_id(fleet: &Fleet, service: &str) -> Result<String> {
     match service {
-        "global" | backup::SECRETS => Ok(service.to_owned()),
+        "global" | backup::SECRETS | super::notify::SECRETS => Ok(service.to_owned()),
         other => fleet.catalogue.instance(other).map(|instance| instance.to_string()),
     }
 }
@@ -316,7 +324,7 @@ pub(super) fn service_id(fleet: &Fleet, service: &str) -> Result<String> {
 /// One client's file in the editor; only what was changed is encrypted anew.
 fn edit(fleet: &Fleet, service: &str, pattern: &str) -> Result<u8> {
     let service = service_id(fleet, service)?;
-    let hosts = fleet.select(pattern)?;
+    let hosts = hosts_of(fleet, pattern)?;
     let [host] = hosts.as_slice() else {
         return Err(Error::new(format!("`{pattern}` are {} hosts, and one is edited at a time", hosts.len()))
             .hint("`provision secrets set service/KEY --host …` sets one key on many"));

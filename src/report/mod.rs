@@ -2,7 +2,7 @@
 //!
 //! [`journal`] keeps them under `runs/<id>/`, [`progress`] and [`plain`] talk on stderr while the run goes on,
 //! [`json`] prints them as lines, [`summary`] closes with the matrix and the failures; [`html`] and [`junit`] write them
-//! to files. Leaves out: deciding anything.
+//! to files; [`notify`] tells others. Leaves out: deciding anything.
 
 use crate::event::Event;
 
@@ -13,6 +13,7 @@ pub mod json;
 pub mod junit;
 pub mod links;
 pub mod metrics;
+pub mod notify;
 pub mod plain;
 pub mod progress;
 pub mod style;

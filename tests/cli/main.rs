@@ -12,6 +12,7 @@ mod instances;
 mod lifecycle;
 mod lint;
 mod modes;
+mod notify;
 mod project;
 mod secrets;
 mod verbs;
