@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::common::{Fleet, FleetFlags, confirm};
 use super::consent::Consent;
+use super::detach::send;
 use super::execute::{RunFlags, execute, readers_are_known};
 use super::resume::leave_out_done;
 use crate::error::{Error, Result};
@@ -36,6 +37,9 @@ pub struct SliceFlags {
     /// Do not ask before touching anything
     #[arg(short, long)]
     pub yes: bool,
+    /// Let the hosts do it alone: this machine may sleep, `provision attach` fetches the result
+    #[arg(long, conflicts_with_all = ["check", "json"])]
+    pub detach: bool,
     #[command(flatten)]
     pub fleet: FleetFlags,
     #[command(flatten)]
@@ -87,6 +91,14 @@ impl SliceFlags {
             );
         }
         Ok((fleet, hosts))
+    }
+
+    /// For verbs that need this machine until their end.
+    pub fn stays(&self, why: &str) -> Result<()> {
+        match self.detach {
+            true => Err(Error::new(format!("--detach: {why}")).hint("leave --detach out")),
+            false => Ok(()),
+        }
     }
 
     /// The services of the slice, resolved and rendered for all its hosts.
@@ -151,6 +163,9 @@ impl SliceFlags {
         let mut run = self.run.clone();
         run.skip_tags.extend(book.skip_tags.iter().map(|tag| (*tag).to_owned()));
         run.locks.before = true;
+        if self.detach {
+            return send(fleet, &run, hosts, rollout, book).await;
+        }
         execute(&fleet, &run, plays, hosts, Some(rollout)).await
     }
 }
