@@ -155,13 +155,15 @@ pub(super) fn job(
         fleet.redactor.add(password.reveal());
     }
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let mut extra_vars = fleet.extra_vars.clone();
+    extra_vars.extend(services.iter().flat_map(|services| services.vars()));
     Ok(Job {
         run,
         plays,
         inventory: fleet.inventory.clone(),
         redactor: fleet.redactor.clone(),
         services,
-        extra_vars: fleet.extra_vars.clone(),
+        extra_vars,
         limit,
         check: flags.check,
         diff: flags.diff,

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Outcome, Status, TaskRef};
 use crate::plan::Object;
 use crate::report::tally::cause_word;
-use crate::services::{Rollout, Selection, declared};
+use crate::services::{Rollout, Selection, Services, declared};
 
 #[derive(Args, Clone)]
 pub struct LookFlags {
@@ -89,6 +89,7 @@ impl Looked {
         }
         let mut extra_vars = self.fleet.extra_vars.clone();
         extra_vars.extend(vars);
+        extra_vars.extend(self.rollout.vars());
         let job = Job {
             run: playbook.trim_start_matches("playbooks/").trim_end_matches(".yml").to_owned(),
             plays: load_book(playbook)?,

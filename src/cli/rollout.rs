@@ -7,9 +7,8 @@ use super::ask::{Asked, Begin, ask};
 use super::common::{Fleet, FleetFlags, answer};
 use super::resume::Wish;
 use super::screen;
-use super::slice::{Book, Dependencies, SliceFlags};
+use super::slice::{BeforehandFlags, Book, Dependencies, SliceFlags};
 use crate::error::Result;
-use crate::plan::Object;
 use crate::services::{Selection, declared};
 
 #[derive(Args)]
@@ -25,6 +24,8 @@ pub struct Flags {
     /// Leave out the preparation of the server (packages, Docker, firewall)
     #[arg(long)]
     no_bootstrap: bool,
+    #[command(flatten)]
+    beforehand: BeforehandFlags,
     /// Take up a run that did not come to its end (its id, or `last`): its command for what is left
     #[arg(long, value_name = "RUN", conflicts_with_all = ["host", "all", "services", "check"])]
     resume: Option<String>,
@@ -120,7 +121,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let rollout = flags.slice.prepare(&fleet, &hosts, dependencies)?;
     let book = Book {
         playbook: "playbooks/rollout.yml",
-        vars: Object::new(),
+        vars: flags.beforehand.vars(),
         skip_tags: if flags.no_bootstrap { &["bootstrap"] } else { &[] },
         question: "¿Continuar?",
     };

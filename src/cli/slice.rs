@@ -41,6 +41,20 @@ pub struct SliceFlags {
     pub run: RunFlags,
 }
 
+/// What is looked at before a verb brings services onto a host.
+#[derive(Args, Clone)]
+pub struct BeforehandFlags {
+    /// Go on although the server is smaller than the services need at least, or its Docker older
+    #[arg(long)]
+    ignore_requirements: bool,
+}
+
+impl BeforehandFlags {
+    pub fn vars(&self) -> Object {
+        Object::from_iter([("ignore_requirements".to_owned(), Value::from(self.ignore_requirements))])
+    }
+}
+
 /// Whether the services that the named ones depend on belong to the slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dependencies {

@@ -3,9 +3,8 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::slice::{Book, Dependencies, SliceFlags};
+use super::slice::{BeforehandFlags, Book, Dependencies, SliceFlags};
 use crate::error::Result;
-use crate::plan::Object;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -27,20 +26,17 @@ pub struct Flags {
     /// Stop what holds the ports, whoever it belongs to
     #[arg(long)]
     stop_conflicts: bool,
+    #[command(flatten)]
+    beforehand: BeforehandFlags,
 }
 
 pub async fn main(flags: Flags) -> Result<u8> {
     let (fleet, hosts) = flags.slice.load()?;
     let dependencies = if flags.no_deps { Dependencies::Left } else { Dependencies::Included };
     let rollout = flags.slice.prepare(&fleet, &hosts, dependencies)?;
-    let book = Book {
-        playbook: "playbooks/up.yml",
-        vars: Object::from_iter([
-            ("rebuild".to_owned(), Value::from(flags.rebuild)),
-            ("stop_conflicts".to_owned(), Value::from(flags.stop_conflicts)),
-        ]),
-        skip_tags: &[],
-        question: "¿Iniciar estos servicios?",
-    };
+    let mut vars = flags.beforehand.vars();
+    vars.insert("rebuild".to_owned(), Value::from(flags.rebuild));
+    vars.insert("stop_conflicts".to_owned(), Value::from(flags.stop_conflicts));
+    let book = Book { playbook: "playbooks/up.yml", vars, skip_tags: &[], question: "¿Iniciar estos servicios?" };
     flags.slice.perform(fleet, hosts, rollout, &book).await
 }

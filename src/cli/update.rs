@@ -3,9 +3,8 @@
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::slice::{Book, Dependencies, SliceFlags};
+use super::slice::{BeforehandFlags, Book, Dependencies, SliceFlags};
 use crate::error::{Error, Result};
-use crate::plan::Object;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -47,6 +46,8 @@ pub struct Flags {
     /// Take no backup before the update
     #[arg(long, visible_alias = "sin-backup")]
     no_backup: bool,
+    #[command(flatten)]
+    beforehand: BeforehandFlags,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -98,7 +99,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
     ];
     let book = Book {
         playbook: "playbooks/update.yml",
-        vars: vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Object>(),
+        vars: vars.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(flags.beforehand.vars()).collect(),
         skip_tags: &[],
         question: "¿Actualizar estos servicios?",
     };

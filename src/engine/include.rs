@@ -17,6 +17,7 @@ use crate::playbook::{
     ActionKind, Around, Control, Item, Parts, Task, apply, find_file, load_role, load_tasks, service_tasks,
 };
 use crate::services::ServiceDeploy;
+use crate::shipped;
 use crate::vars::{Layer, Scope};
 
 /// What an `include_services` comes to on a host.
@@ -134,7 +135,9 @@ impl Walk {
         let Some(file) = args.get("file").and_then(Value::as_str) else {
             return Err(Failure::new("`include_tasks` needs the name of a file"));
         };
-        let path = find_file(around, "tasks", file.trim()).map_err(failure)?;
+        // an operator's playbook may include the shipped task files
+        let shelf = || shipped::locate(Path::new("."), &format!("playbooks/{}", file.trim()));
+        let path = find_file(around, "tasks", file.trim()).or_else(|error| shelf().ok_or(error)).map_err(failure)?;
         let items = load_tasks(&path, around).map_err(failure)?;
         Ok((path.display().to_string(), items))
     }

@@ -10,7 +10,7 @@ use super::host::Fate;
 use super::pace::{Shared, Turn};
 use super::run::together;
 use super::walk::{End, Failed, Flow, Walk};
-use crate::event::{Cause, Kind, Outcome, Status, TaskRef};
+use crate::event::{Cause, Kind, Level, Outcome, Status, TaskRef};
 use crate::modules::args::as_flag;
 use crate::plan::{Failure, Object};
 use crate::playbook::{ActionKind, Control, Task};
@@ -172,6 +172,11 @@ impl Walk {
         let mut outcome = self.outcome(done, quiet, forgiven || rescued, begin.elapsed());
         if task.keywords.diff.is_some() && !self.flag(task.keywords.diff.as_ref(), &scope) {
             outcome.diff.clear();
+        }
+        for warning in outcome.result.get("warnings").and_then(Value::as_array).into_iter().flatten() {
+            let text = warning.as_str().map_or_else(|| warning.to_string(), str::to_owned);
+            let host = Some(self.host.name.clone());
+            self.run.emit.emit(Kind::Note { host, level: Level::Warning, text });
         }
         let told = reference.clone();
         self.run.emit.emit(Kind::TaskFinished { host: self.host.name.clone(), task: told, outcome: Box::new(outcome) });

@@ -41,6 +41,7 @@ mod facts;
 mod fetch;
 mod file;
 mod firewall;
+mod host_requirements;
 mod http;
 mod keys;
 mod link;
@@ -167,6 +168,7 @@ const FAMILIES: &[&[Spec]] = &[
     fetch::FAMILY,
     file::FAMILY,
     firewall::FAMILY,
+    host_requirements::FAMILY,
     http::FAMILY,
     keys::FAMILY,
     link::FAMILY,

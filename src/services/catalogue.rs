@@ -123,7 +123,7 @@ impl Catalogue {
     }
 
     /// The packages that a dependency name may mean: the id itself, or those that provide it.
-    fn providers(&self, name: &str) -> Vec<&Package> {
+    pub(super) fn providers(&self, name: &str) -> Vec<&Package> {
         let means = |package: &&Package| package.id == name || package.manifest.provides.iter().any(|p| p == name);
         self.packages.values().filter(means).collect()
     }

@@ -19,10 +19,12 @@ use crate::shipped;
 use crate::vars::{NoWorld, Scope, validate};
 
 mod backup;
+mod network;
 mod stack;
 pub mod text;
 mod twice;
 
+pub(super) use network::one_of_many;
 pub(super) use stack::{is_long_running, references};
 
 /// Findings about one package; an empty list is praise.
@@ -52,6 +54,7 @@ fn stacks(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
         match super::render::sample_in(catalogue, package, runtime, *mode) {
             Ok((rendered, scope)) => {
                 stack::findings(package, runtime, *mode, &rendered, &mut findings);
+                network::findings(package, runtime, *mode, (&rendered, &scope), &mut findings);
                 let second = Instance { package: package.id.clone(), suffix: Some("second".to_owned()) };
                 if !package.manifest.single
                     && let Ok((second, _)) = super::render::sample_of(catalogue, package, &second, runtime, *mode)
@@ -92,6 +95,9 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
         |text: String, hint: &str| findings.push(Error { place: Some(place.clone()), ..Error::new(text) }.hint(hint));
     if manifest.version == "latest" {
         say("the version `latest` floats: two clients get two programs".to_owned(), "pin a tag");
+    }
+    for foe in manifest.conflicts.iter().filter(|foe| catalogue.providers(foe).is_empty()) {
+        say(format!("it conflicts with `{foe}`, which no package is or provides"), "take it out, or mend the name");
     }
     // a required one is found by ordering, below
     for dependency in manifest.dependencies.iter().filter(|dependency| !dependency.required) {

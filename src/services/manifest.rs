@@ -43,6 +43,9 @@ pub struct Manifest {
     pub single: bool,
     #[serde(default)]
     pub dependencies: Vec<Dependency>,
+    /// Packages, or what packages provide, that cannot be on the same host.
+    #[serde(default)]
+    pub conflicts: Vec<String>,
     #[serde(default)]
     pub databases: Vec<Database>,
     #[serde(default)]
@@ -412,6 +415,7 @@ fn two_minutes() -> u64 {
     120
 }
 
+/// What a server has to have for the service. `cpu`, `ram_mb` and `disk_gb` beside `min` are what is recommended.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Requirements {
@@ -420,7 +424,45 @@ pub struct Requirements {
     #[serde(default)]
     pub ram_mb: Option<u64>,
     #[serde(default)]
-    pub disk_gb: Option<u64>,
+    pub disk_gb: Option<f64>,
+    /// Below this a server is refused.
+    #[serde(default)]
+    pub min: Option<Amounts>,
+    /// Below this the operator is warned.
+    #[serde(default)]
+    pub recommended: Option<Amounts>,
+    /// Lowest version of the engine.
+    #[serde(default)]
+    pub docker: Option<String>,
+    /// Lowest version of Compose.
+    #[serde(default)]
+    pub compose: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Amounts {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ram_mb: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_gb: Option<f64>,
+}
+
+impl Requirements {
+    pub fn minimum(&self) -> Amounts {
+        self.min.clone().unwrap_or_default()
+    }
+
+    pub fn recommended(&self) -> Amounts {
+        let said = self.recommended.clone().unwrap_or_default();
+        Amounts {
+            cpu: said.cpu.or(self.cpu),
+            ram_mb: said.ram_mb.or(self.ram_mb),
+            disk_gb: said.disk_gb.or(self.disk_gb),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -53,4 +53,9 @@ pub struct ServiceDeploy {
 pub trait Services: Send + Sync {
     /// The host's services in the order of their deployment.
     fn expand(&self, host: &str, selection: &Value, scope: &Scope) -> Result<Vec<ServiceDeploy>, Failure>;
+
+    /// Variables of the whole run about them.
+    fn vars(&self) -> Object {
+        Object::new()
+    }
 }

@@ -207,6 +207,13 @@ pub fn render(
     if let Some(error) = Error::all(refused.map(|error| error.context(format!("host `{}`", host.host))).collect()) {
         return Err(error);
     }
+    let many = super::lint::one_of_many(&stack, &host.runtime).into_iter().map(|text| {
+        let error = Error { place: Some(Place::file(package.stack_template(&host.runtime))), ..Error::new(text) };
+        error.context(format!("host `{}`", host.host)).hint("one of them, or a package that names neither")
+    });
+    if let Some(error) = Error::all(many.collect()) {
+        return Err(error);
+    }
     let ports: Vec<Value> = ports::of_stack(&stack)
         .iter()
         .map(|port| json!({"address": port.address, "port": port.outside, "protocol": port.protocol}))
@@ -289,10 +296,18 @@ pub fn render(
         _ => "com.docker.compose.project",
     };
     let url = urls.first().and_then(|url| url["url"].as_str()).map(origin_of);
+    let needs = needs(catalogue, placed, &containers);
     // for the verbs that look
     let looks = json!({
         "checks": checks, "doctor": doctor, "secrets": secrets,
         "wires": wires::wires(&containers, &env), "upstreams": wires::upstreams(&containers, &env, &urls),
+    });
+    let record = json!({
+        "service": name, "version": version, "digest": digest, "project": project, "root": root,
+        "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash(),
+        // for those who come later
+        "min": needs["min"], "recommended": needs["recommended"], "conflicts": needs["conflicts"],
+        "images": images_by_service(&containers),
     });
     let mut service = json!({
         "id": name, "package": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
@@ -304,14 +319,38 @@ pub fn render(
         "requires": requires, "manual_steps": steps,
         "backup": backup,
         "dependency_checks": dependency_checks(catalogue, package, instance, &requires),
-        "record": {"service": name, "version": version, "digest": digest, "project": project, "root": root,
-                   "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash()},
     });
     if let (Value::Object(service), Value::Object(looks)) = (&mut service, looks) {
         service.extend(looks);
+        service.extend([("record".to_owned(), record), ("needs".to_owned(), needs)]);
     }
     let vars = Map::from_iter([("service".to_owned(), service)]);
     Ok(Rendered { id: name, version: version.to_owned(), vars, digest, url, requires })
+}
+
+/// What `host_requirements` compares with the server before anything is touched.
+fn needs(catalogue: &Catalogue, placed: Placed<'_>, stack: &Value) -> Value {
+    let Placed { package, instance, .. } = placed;
+    let wants = &package.manifest.requirements;
+    let foes: BTreeSet<&String> = package
+        .manifest
+        .conflicts
+        .iter()
+        .flat_map(|name| catalogue.providers(name))
+        .map(|other| &other.id)
+        .filter(|id| **id != package.id)
+        .collect();
+    json!({
+        "service": instance.to_string(), "project": instance.project(),
+        "min": wants.minimum(), "recommended": wants.recommended(),
+        "docker": wants.docker, "compose": wants.compose, "conflicts": foes,
+        "bound": traps::bound_to_a_version(&catalogue.traps, stack),
+    })
+}
+
+fn images_by_service(stack: &Value) -> Object {
+    let services = stack.get("services").and_then(Value::as_object).into_iter().flatten();
+    services.filter_map(|(name, service)| Some((name.clone(), service.get("image")?.clone()))).collect()
 }
 
 /// Commands that say whether a dependency is met which is not part of the run.

@@ -100,6 +100,15 @@ impl HostServices {
 }
 
 impl Services for Rollout {
+    /// `host_services`: for each host what its services want of the server.
+    fn vars(&self) -> Object {
+        let of = |service: &Rendered| service.vars.get("service")?.get("needs").cloned();
+        let hosts = self.hosts.values();
+        let hosts =
+            hosts.map(|host| (host.host.clone(), host.services.iter().filter_map(of).collect::<Value>())).collect();
+        Object::from_iter([("host_services".to_owned(), hosts)])
+    }
+
     fn expand(&self, host: &str, _: &Value, _: &Scope) -> std::result::Result<Vec<ServiceDeploy>, Failure> {
         let services = self.hosts.get(host).map(|host| host.services.as_slice()).unwrap_or_default();
         Ok(services.iter().map(Rendered::deploy).collect())
@@ -198,6 +207,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
         }
     }
     errors.extend(collisions(host, &services));
+    errors.extend(foes(host, &services, &there));
     match Error::all(errors) {
         Some(error) => Err(error),
         None => Ok(HostServices { host: host.to_owned(), services, settings, backups }),
@@ -262,6 +272,21 @@ fn collisions(host: &str, services: &[Rendered]) -> Vec<Error> {
                     )),
                 );
             }
+        }
+    }
+    errors
+}
+
+/// Services that cannot be on one host, of those to be deployed and those that it declares.
+fn foes(host: &str, services: &[Rendered], declared: &[String]) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let named: Vec<&String> = services.iter().map(|service| &service.id).chain(declared).collect();
+    for service in services {
+        let of = |service: &Rendered| service.vars.get("service")?.pointer("/needs/conflicts")?.as_array().cloned();
+        for foe in of(service).unwrap_or_default() {
+            let Some(other) = named.iter().find(|name| name.split('@').next() == foe.as_str()) else { continue };
+            let text = format!("host `{host}`: `{}` and `{other}` cannot be on one host", service.id);
+            errors.push(Error::new(text).hint("leave one of them out, or give it another host"));
         }
     }
     errors

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fancy_regex::Regex;
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{Error, Place, Result};
 use crate::shipped;
@@ -31,6 +31,32 @@ pub struct Trap {
     /// A rollout would do harm or never end well.
     #[serde(default)]
     pub(super) refuse: bool,
+    /// It is no trap by itself: its data does not go along to another major version. Compared with what a host has.
+    #[serde(default)]
+    jump: Option<Jump>,
+}
+
+/// Which changes of the major version a program's data does not survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Jump {
+    Any,
+    Down,
+}
+
+/// The services of a stack that keep data which belongs to a major version, for `host_requirements`.
+pub(super) fn bound_to_a_version(traps: &[Trap], stack: &Value) -> Vec<Value> {
+    let services = stack.get("services").and_then(Value::as_object);
+    let bound = services.into_iter().flatten().filter_map(|(name, service)| {
+        let image = service.get("image").and_then(Value::as_str)?;
+        let (program, tag) = split(image);
+        let trap = traps.iter().find(|trap| trap.jump.is_some() && trap.images.iter().any(|one| one == program))?;
+        let major = *numbers(tag)?.first()?;
+        let down_only = trap.jump == Some(Jump::Down);
+        Some(json!({"service": name, "image": image, "images": trap.images, "major": major, "down_only": down_only,
+            "says": trap.says, "hint": trap.hint}))
+    });
+    bound.collect()
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<Trap>> {
@@ -65,7 +91,9 @@ pub(super) fn caught<'s>(
 
 impl Trap {
     fn catches(&self, service: &Value) -> bool {
-        let Some(image) = service.get("image").and_then(Value::as_str) else { return false };
+        let Some(image) = service.get("image").and_then(Value::as_str).filter(|_| self.jump.is_none()) else {
+            return false;
+        };
         let (name, tag) = split(image);
         let version = numbers(tag);
         let said = |part: Option<&Value>, wanted: &Regex| {
@@ -135,7 +163,6 @@ fn regex<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Regex>, D::Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn shipped_ones() -> Vec<Trap> {
         read(&Path::new(shipped::ROOT).join("registry/_defaults/traps.yml")).unwrap()
@@ -181,6 +208,19 @@ mod tests {
                 expected => assert!(said.contains(expected) && found.len() == 1, "{image}: {said}"),
             }
         }
+    }
+
+    #[test]
+    fn data_that_belongs_to_a_major_version_is_known() {
+        let stack = json!({"services": {
+            "db": {"image": "docker.io/library/postgres:17.6-trixie"}, "vectors": {"image": "pgvector/pgvector:pg16"},
+            "maria": {"image": "mariadb:11.8"}, "web": {"image": "example/postgres:3"}, "any": {"image": "postgres"},
+        }});
+        let told: Vec<String> = bound_to_a_version(&shipped_ones(), &stack)
+            .iter()
+            .map(|one| format!("{} {} {}", one["service"].as_str().unwrap(), one["major"], one["down_only"]))
+            .collect();
+        assert_eq!(told, ["db 17 false", "vectors 16 false", "maria 11 true"]);
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn is_one_shot(service: &Value) -> bool {
 }
 
 /// Service, variable, value as written.
-fn environment(stack: &Value) -> Vec<(String, String, String)> {
+pub(super) fn environment(stack: &Value) -> Vec<(String, String, String)> {
     let mut all = Vec::new();
     for (service, about) in stack.get("services").and_then(Value::as_object).into_iter().flatten() {
         match about.get("environment") {
@@ -80,7 +80,7 @@ fn environment(stack: &Value) -> Vec<(String, String, String)> {
 }
 
 /// `${KEY}` and `${KEY:-…}` by the settings.
-fn filled(written: &str, env: &Object) -> String {
+pub(super) fn filled(written: &str, env: &Object) -> String {
     let mut text = String::new();
     let mut rest = written;
     while let Some((before, after)) = rest.split_once("${") {
@@ -94,7 +94,7 @@ fn filled(written: &str, env: &Object) -> String {
 }
 
 /// Scheme, host and port of `postgres://u:p@db:5432/x`.
-fn address(value: &str) -> Option<(String, String, u16)> {
+pub(super) fn address(value: &str) -> Option<(String, String, u16)> {
     let (scheme, rest) = value.trim().split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
     let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);

@@ -162,6 +162,57 @@ const FINDINGS: &[Finding] = &[
         "job `j` wants `NOPE`, which is no setting",
     ),
     (
+        "replicas with one name",
+        &[],
+        &[("    labels:", "    deploy: {replicas: 2}\n    container_name: \"{{ project }}-shop\"\n    labels:")],
+        "service `web`: 2 replicas cannot all be named `versatile-shop-shop`",
+    ),
+    (
+        "replicas with one port",
+        &[],
+        &[("    labels:", "    scale: 3\n    ports: [\"127.0.0.1:8080:80\"]\n    labels:")],
+        "service `web`: 3 replicas cannot all hold port 8080",
+    ),
+    (
+        "route without the proxy's network",
+        &[],
+        &[("    labels:\n", "    networks: [inside]\n    labels:\n      traefik.enable: true\n")],
+        "service `web` has a route of the proxy, but is not on its network `web`",
+    ),
+    (
+        "route on one of two networks",
+        &[],
+        &[(
+            "    labels:\n",
+            "    networks: [inside, \"{{ docker_network }}\"]\n    labels:\n      traefik.enable: true\n",
+        )],
+        "service `web` is on 2 networks, and its route does not say on which",
+    ),
+    (
+        "localhost in production",
+        &[],
+        &[("      DB_PASSWORD", "      API_URL: http://localhost:8000\n      DB_PASSWORD")],
+        "service `web`: `API_URL` leads to localhost, which is the container itself",
+    ),
+    (
+        "address of nobody",
+        &[],
+        &[("      DB_PASSWORD", "      QUEUE: redis://queue:6379/0\n      DB_PASSWORD")],
+        "service `web`: `QUEUE` leads to `queue`, which is neither in the stack nor a dependency",
+    ),
+    (
+        "underscore in a host name",
+        &[("\"aliases\"", "\"urls\": [{\"url\": \"https://my_{{ SHOP_DOMAIN }}\"}], \"aliases\"")],
+        &[],
+        "`my_shop.sample.example` has a `_`, which no host name may have",
+    ),
+    (
+        "conflict with nobody",
+        &[("\"aliases\"", "\"conflicts\": [\"nope\"], \"aliases\"")],
+        &[],
+        "it conflicts with `nope`, which no package is or provides",
+    ),
+    (
         "database in nobody",
         &[(
             "\"aliases\"",
@@ -186,9 +237,16 @@ fn each_finding_is_found_alone() {
         let ended = project.run(&["registry", "lint"]);
         let of_shop: Vec<&str> = ended.stdout.lines().filter(|line| line.contains("registry/shop/")).collect();
         // an undeclared variable is undefined as well, a floating version that of an image too, a port taken once
-        let most = if ["which nothing declares", "floats", "past the firewall", "debuggers listen"]
-            .iter()
-            .any(|word| says.contains(word))
+        let most = if [
+            "which nothing declares",
+            "floats",
+            "all hold port",
+            "all be named",
+            "past the firewall",
+            "debuggers listen",
+        ]
+        .iter()
+        .any(|word| says.contains(word))
         {
             2
         } else {

@@ -1,6 +1,7 @@
 //! What packages declare, on one real host: several instances of a package side by side, actions.
 
 mod actions;
+mod beforehand;
 mod instances;
 #[path = "../common/stage.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]

@@ -164,6 +164,46 @@ fn a_bad_version_stops_at_the_first_client_and_goes_back() {
     assert_eq!(modes, "root 700\nroot 700");
 }
 
+#[test]
+fn a_rule_that_locks_the_operator_out_is_undone_by_the_host() {
+    let Some((_turn, stage)) = stage::enter(&SCENE, "a_rule_that_locks_the_operator_out_is_undone_by_the_host") else {
+        return;
+    };
+    let runs = stage.runs("lifeline");
+    let rules = || stage.inside("u3", "iptables -S INPUT");
+    let left = || {
+        stage.inside(
+            "u3",
+            "ls /var/lib/provision/lifeline; systemctl list-units --all --plain --no-legend 'provision-lifeline-*'",
+        )
+    };
+    let before = rules();
+    let play = |rule: &str, code: i32| {
+        let vars = serde_json::json!({ "rule": rule }).to_string();
+        stage.must(&runs, &["run", "tests/update/lockout.yml", "-e", &vars], code)
+    };
+    let ran = play("iptables -I INPUT -p tcp --dport 22 -j DROP", 1);
+    assert!(ran.stdout.contains("the change `rule` cut the connection; the host undid it by itself"), "{}", ran.stdout);
+    assert_eq!((rules(), left()), (before.clone(), String::new()));
+    // one that does no harm stays, and nothing is left that would undo it
+    play("iptables -I INPUT -p tcp --dport 9999 -j DROP", 0);
+    assert!(rules().contains("--dport 9999 -j DROP"), "{}", rules());
+    assert_eq!(left(), "");
+    stage.inside("u3", "iptables -D INPUT -p tcp --dport 9999 -j DROP");
+
+    // a server's own firewall comes up behind such a lifeline, once
+    let bootstrap = ["run", "playbooks/bootstrap.yml", "--limit", "u3", "-e", "{firewall_enabled: true}"];
+    let armed =
+        |events: &[Value]| events.iter().any(|event| stage::starts("u3", "An undo of `firewall` is armed")(event));
+    stage.must(&runs, &bootstrap, 0);
+    assert!(armed(&last_events(&runs)));
+    assert!(stage.inside("u3", "ufw status").contains("22/tcp"), "{}", stage.inside("u3", "ufw status"));
+    stage.must(&runs, &bootstrap, 0);
+    let events = last_events(&runs);
+    assert_eq!((counts(&events, "u3", "changed"), armed(&events), left()), (0, false, String::new()));
+    stage.inside("u3", "ufw --force reset >/dev/null");
+}
+
 fn health(stage: &Stage, host: &str) -> String {
     stage.inside(host, "docker inspect --format '{{.State.Health.Status}}' versatile-app-app-1")
 }

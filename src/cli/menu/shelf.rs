@@ -139,8 +139,9 @@ fn badge(requirements: &Requirements) -> String {
         let text = format!("{value:.2}");
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     };
-    let cpu = requirements.cpu.map(number);
-    let ram = requirements.ram_mb.map(|mb| number(f64::from(u32::try_from(mb).unwrap_or(u32::MAX)) / 1024.0));
+    let wanted = requirements.recommended();
+    let cpu = wanted.cpu.map(number);
+    let ram = wanted.ram_mb.map(|mb| number(f64::from(u32::try_from(mb).unwrap_or(u32::MAX)) / 1024.0));
     match (cpu, ram) {
         (None, None) => String::new(),
         (cpu, ram) => format!("[{}/{}]", cpu.unwrap_or("?".to_owned()), ram.unwrap_or("?".to_owned())),

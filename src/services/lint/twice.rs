@@ -22,7 +22,6 @@ pub(super) fn findings(package: &Package, runtime: &str, one: &Value, two: &Valu
 /// What a stack takes for itself on a host: what it is, and its name.
 fn claims(stack: &Value) -> BTreeSet<(&'static str, String)> {
     let mut claims = BTreeSet::new();
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let entries = |key: &str| stack.get(key).and_then(Value::as_object).into_iter().flatten();
     let external = |value: &Value| value.get("external").is_some_and(|external| *external != Value::Bool(false));
     for (what, key) in [("network", "networks"), ("volume", "volumes")] {
@@ -41,7 +40,7 @@ fn claims(stack: &Value) -> BTreeSet<(&'static str, String)> {
             claims.extend(aliases.map(|alias| ("alias on a shared network", text(alias))));
         }
         let labels = [service.get("labels"), service.pointer("/deploy/labels")];
-        for label in labels.into_iter().flatten().flat_map(label_names) {
+        for label in labels.into_iter().flatten().flat_map(label_pairs).map(|(name, _)| name) {
             let parts: Vec<&str> = label.split('.').collect();
             if let ["traefik", _, kind @ ("routers" | "services" | "middlewares"), name, ..] = parts.as_slice() {
                 let what = match *kind {
@@ -56,16 +55,22 @@ fn claims(stack: &Value) -> BTreeSet<(&'static str, String)> {
     claims
 }
 
-/// The names of labels, as a list of `name=value` or as a mapping.
-pub(super) fn label_names(labels: &Value) -> Vec<String> {
+/// Labels, as a list of `name=value` or as a mapping.
+pub(super) fn label_pairs(labels: &Value) -> Vec<(String, String)> {
+    let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     match labels {
         Value::Array(list) => {
             let texts = list.iter().filter_map(Value::as_str);
-            texts.map(|label| label.split('=').next().unwrap_or_default().to_owned()).collect()
+            texts.map(|label| pair(label.split_once('=').unwrap_or((label, "")))).collect()
         }
-        Value::Object(map) => map.keys().cloned().collect(),
+        Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
         _ => Vec::new(),
     }
+}
+
+/// Text as it is, anything else as its JSON.
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 #[cfg(test)]

@@ -1,0 +1,471 @@
+//! `host_requirements`: is the server enough for what is to run on it, and does nothing there forbid it?
+//!
+//! ```yaml
+//! - name: Requirements
+//!   host_requirements:
+//!     services:
+//!       - {service: hub, min: {ram_mb: 2048}, recommended: {cpu: 2, ram_mb: 4096, disk_gb: 10}}
+//!     deploy_root: /opt/ATS/VersatileHub
+//! ```
+//!
+//! Only looks. What is recorded as installed and is not among `services` counts as well. Memory and, where both are not
+//! yet there, disk are added up; processors are shared, so of their minimum only the largest counts. Less than the
+//! minimum fails, less than recommended is one warning; with `ignore` the former is a warning, too. Never ignored is what
+//! would do harm: a conflict with what is installed, and a major version that cannot read the data that is there.
+
+use std::cmp::Ordering;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::docker::{ask, output};
+use super::{Build, Spec, args, typed};
+use crate::plan::{Failure, Module, Object, Observed, Plan, Query, Return, Script};
+use crate::vars::version::{Scheme, compare};
+
+pub const FAMILY: &[Spec] = &[Spec {
+    name: "host_requirements",
+    aliases: &[],
+    args: &["services", "runtime", "deploy_root", "ignore"],
+    free_form: None,
+    build,
+}];
+
+#[derive(Deserialize)]
+struct HostRequirements {
+    #[serde(default)]
+    services: Vec<Service>,
+    #[serde(default = "compose")]
+    runtime: String,
+    #[serde(default = "root")]
+    deploy_root: String,
+    #[serde(default, deserialize_with = "args::flag")]
+    ignore: bool,
+}
+
+fn compose() -> String {
+    "compose".to_owned()
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+/// A service of this run, or a record of an installed one.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Service {
+    service: String,
+    #[serde(default)]
+    project: String,
+    #[serde(default)]
+    min: Amounts,
+    #[serde(default)]
+    recommended: Amounts,
+    #[serde(default)]
+    docker: Option<String>,
+    #[serde(default)]
+    compose: Option<String>,
+    /// Packages with which it cannot be on one host.
+    #[serde(default)]
+    conflicts: Vec<String>,
+    /// Programs of its stack whose data belongs to a major version.
+    #[serde(default)]
+    bound: Vec<Bound>,
+    /// In a record: the image of each service of the stack.
+    #[serde(default)]
+    images: Object,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Amounts {
+    cpu: Option<f64>,
+    ram_mb: Option<f64>,
+    disk_gb: Option<f64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Bound {
+    /// Of the stack.
+    service: String,
+    image: String,
+    /// All names of the same program.
+    images: Vec<String>,
+    major: u64,
+    #[serde(default)]
+    down_only: bool,
+    says: String,
+    hint: String,
+}
+
+/// What the host says of itself; zero and empty is what it does not say.
+#[derive(Debug, Default)]
+struct Host {
+    cpu: f64,
+    memory_mb: f64,
+    disk_gb: Option<f64>,
+    docker: String,
+    compose: String,
+    installed: Vec<Service>,
+    /// Project, service and image of each container.
+    containers: Vec<(String, String, String)>,
+}
+
+/// What every package needs: Docker's older engines lack what stacks use, Compose's older ones what we ask of it.
+const DOCKER: &str = "24.0";
+const COMPOSE: &str = "2.20";
+
+/// A server that is sold with 4 GB shows less: the kernel keeps a part for itself.
+const KEPT_BY_THE_KERNEL: f64 = 0.9;
+
+fn build(args: Object, _: &Build<'_>) -> Result<Box<dyn Module>, Failure> {
+    Ok(Box::new(typed::<HostRequirements>(FAMILY[0].args, args)?))
+}
+
+const ASK: &str = r#"
+printf 'cpu %s\n' "$(nproc 2>/dev/null || grep -c ^processor /proc/cpuinfo)"
+sed -n 's/^MemTotal: *\([0-9]*\).*/memory \1/p' /proc/meminfo 2>/dev/null
+if command -v docker >/dev/null 2>&1; then
+  v=$(docker version --format '{{.Server.Version}}' 2>/dev/null) || v=$(docker --version 2>/dev/null | sed 's/^Docker version \([^, ]*\).*/\1/')
+  printf 'docker %s\n' "$v"
+  printf 'compose %s\n' "$(docker compose version --short 2>/dev/null)"
+  docker ps -a --format 'container {{.Label "com.docker.compose.project"}} {{.Label "com.docker.compose.service"}} {{.Image}}' 2>/dev/null
+  set -- "$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)" "$1"
+fi
+for d in "$@"; do
+  [ -n "$d" ] || continue
+  while [ ! -d "$d" ]; do d=$(dirname "$d"); done
+  df -P -k "$d" 2>/dev/null | sed -n '2s/^.* \([0-9][0-9]*\) *[0-9-]*%.*$/disk \1/p'
+done
+for f in /var/lib/provision/services/*.json; do
+  [ -f "$f" ] && { printf 'record '; tr -d '\n' <"$f"; echo; }
+done
+true"#;
+
+impl Module for HostRequirements {
+    fn probe(&self) -> Vec<Query> {
+        vec![ask(Script::new().raw("set --").arg(&self.deploy_root).raw(ASK))]
+    }
+
+    fn plan(&self, observed: &Observed<'_>) -> Result<Plan, Failure> {
+        let host = read(&output(observed.answers, 0)?.stdout_text());
+        let (mut forbidden, mut hints) = self.harm(&host);
+        let mut warnings = Vec::new();
+        let lacking = self.lacking(&host);
+        if self.ignore {
+            warnings.extend(lacking);
+        } else if !lacking.is_empty() {
+            forbidden.extend(lacking);
+            hints.push("take a larger server or fewer services; --ignore-requirements goes on all the same".to_owned());
+        }
+        if !forbidden.is_empty() {
+            hints.dedup();
+            return Err(Failure::new(forbidden.join("; ")).hint(hints.join("; ")));
+        }
+        warnings.extend(self.scarce(&host));
+        let told = match warnings.is_empty() {
+            true => self.enough(&host),
+            false => warnings.join("; "),
+        };
+        let mut done = Return::msg(told.clone())
+            .with("cpu", host.cpu)
+            .with("memory_mb", host.memory_mb)
+            .with("disk_free_gb", host.disk_gb);
+        if !warnings.is_empty() {
+            done = done.with("warnings", vec![told]);
+        }
+        Ok(Plan::NoChange(done))
+    }
+}
+
+impl HostRequirements {
+    /// Those of this run, and what else is installed.
+    fn all<'a>(&'a self, host: &'a Host) -> Vec<&'a Service> {
+        let named = |one: &Service| self.services.iter().any(|service| service.service == one.service);
+        self.services.iter().chain(host.installed.iter().filter(|one| !named(one))).collect()
+    }
+
+    /// Those of this run whose data is not there yet.
+    fn newcomers<'a>(&'a self, host: &Host) -> Vec<&'a Service> {
+        let there = |one: &Service| host.installed.iter().any(|installed| installed.service == one.service);
+        self.services.iter().filter(|one| !there(one)).collect()
+    }
+
+    /// What would destroy something or never work, each with what to do.
+    fn harm(&self, host: &Host) -> (Vec<String>, Vec<String>) {
+        let (mut said, mut hints) = (Vec::new(), Vec::new());
+        for service in &self.services {
+            for other in host.installed.iter().filter(|other| other.service != service.service) {
+                let package = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
+                let one_way = service.conflicts.contains(&package(&other.service));
+                if one_way || other.conflicts.contains(&package(&service.service)) {
+                    said.push(format!("{} cannot be beside {}, which is installed", service.service, other.service));
+                    hints
+                        .push(format!("`provision down --services {}` first, or leave one of them out", other.service));
+                }
+            }
+            for bound in &service.bound {
+                let Some((image, major)) = self.there(host, service, bound) else { continue };
+                let jumps = if bound.down_only { bound.major < major } else { bound.major != major };
+                if jumps {
+                    said.push(format!(
+                        "{}: {image} has its data here, and {} is to follow: {}",
+                        service.service, bound.image, bound.says
+                    ));
+                    hints.push(bound.hint.clone());
+                }
+            }
+        }
+        (said, hints)
+    }
+
+    /// The image of the same program that a service has on the host: as it was recorded, else as its container says.
+    fn there(&self, host: &Host, service: &Service, bound: &Bound) -> Option<(String, u64)> {
+        let record = host.installed.iter().find(|one| one.service == service.service);
+        let recorded = record.and_then(|one| one.images.get(&bound.service)).and_then(Value::as_str);
+        let mine =
+            |(project, name, _): &&(String, String, String)| *project == service.project && *name == bound.service;
+        let runs = || host.containers.iter().find(mine).map(|(.., image)| image.clone());
+        let image = recorded.map(str::to_owned).or_else(runs)?;
+        let plain = image.split('@').next().unwrap_or_default();
+        let (name, tag) = plain.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'))?;
+        let name = name.strip_prefix("docker.io/").unwrap_or(name);
+        let name = name.strip_prefix("library/").unwrap_or(name);
+        let digits: String = tag.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        let major = digits.parse().ok().filter(|_| bound.images.iter().any(|one| one == name))?;
+        Some((plain.to_owned(), major))
+    }
+
+    /// Less than the minimum.
+    fn lacking(&self, host: &Host) -> Vec<String> {
+        let mut said = Vec::new();
+        let all = self.all(host);
+        let largest = all.iter().filter_map(|one| Some((one.min.cpu?, one))).max_by(|a, b| a.0.total_cmp(&b.0));
+        if let Some((cpu, service)) = largest.filter(|(cpu, _)| host.cpu > 0.0 && *cpu > host.cpu) {
+            let has = processors(host.cpu);
+            said.push(format!("the server has {has}, {} needs at least {}", service.service, processors(cpu)));
+        }
+        let (ram, who) = sum(&all, |one| one.min.ram_mb);
+        if host.memory_mb > 0.0 && ram * KEPT_BY_THE_KERNEL > host.memory_mb {
+            said.push(format!("the server has {} of memory, {who} need at least {}", size(host.memory_mb), size(ram)));
+        }
+        let (disk, who) = sum(&self.newcomers(host), |one| one.min.disk_gb);
+        if let Some(free) = host.disk_gb.filter(|free| disk > *free) {
+            said.push(format!("{free:.1} GB of disk are free, {who} need at least {disk} GB"));
+        }
+        for (program, has, general) in self.programs(host) {
+            let own = |one: &&Service| match program {
+                "Docker" => one.docker.clone(),
+                _ => one.compose.clone(),
+            };
+            let wanted = self.services.iter().filter_map(|one| own(&one)).chain([general.to_owned()]);
+            let wanted = wanted.max_by(|a, b| compare(a, b, Scheme::Loose).unwrap_or(Ordering::Equal));
+            let wanted = wanted.unwrap_or_default();
+            if compare(has, &wanted, Scheme::Loose).is_ok_and(Ordering::is_lt) {
+                said.push(format!("{program} {has} is older than {wanted}"));
+            }
+        }
+        said
+    }
+
+    /// Programs that are there, and the version below which nothing goes.
+    fn programs<'a>(&self, host: &'a Host) -> Vec<(&'static str, &'a str, &'static str)> {
+        let all = [("Docker", host.docker.as_str(), DOCKER), ("Compose", host.compose.as_str(), COMPOSE)];
+        let counts = |name: &str| name == "Docker" || self.runtime == "compose";
+        all.into_iter().filter(|(name, has, _)| !has.is_empty() && counts(name)).collect()
+    }
+
+    /// Less than recommended, in one sentence.
+    fn scarce(&self, host: &Host) -> Option<String> {
+        let all = self.all(host);
+        let (cpu, _) = sum(&all, |one| one.recommended.cpu);
+        let (ram, _) = sum(&all, |one| one.recommended.ram_mb);
+        let (disk, _) = sum(&self.newcomers(host), |one| one.recommended.disk_gb);
+        let mut said = Vec::new();
+        if host.cpu > 0.0 && cpu > host.cpu {
+            said.push(format!("{} of {cpu} processors", host.cpu));
+        }
+        if host.memory_mb > 0.0 && ram * KEPT_BY_THE_KERNEL > host.memory_mb {
+            said.push(format!("{} of {} of memory", size(host.memory_mb), size(ram)));
+        }
+        if let Some(free) = host.disk_gb.filter(|free| disk > *free) {
+            said.push(format!("{free:.1} of {disk} GB of free disk"));
+        }
+        let names: Vec<&str> = all.iter().map(|one| one.service.as_str()).collect();
+        let server = format!("the server has less than is recommended for {}", names.join(", "));
+        (!said.is_empty()).then(|| format!("{server}: {}", said.join(", ")))
+    }
+
+    fn enough(&self, host: &Host) -> String {
+        let free = host.disk_gb.map(|free| format!(", {free:.1} GB of disk free")).unwrap_or_default();
+        format!("enough: {}, {} of memory{free}", processors(host.cpu), size(host.memory_mb))
+    }
+}
+
+/// Of all that say a number, and who they are: `hub (4 GB), chat (2 GB)` is too long for many, so names only.
+fn sum(services: &[&Service], number: impl Fn(&Service) -> Option<f64>) -> (f64, String) {
+    let with: Vec<(f64, &str)> = services
+        .iter()
+        .filter_map(|one| Some((number(one)?, one.service.as_str())))
+        .filter(|(n, _)| *n > 0.0)
+        .collect();
+    let names: Vec<&str> = with.iter().map(|(_, name)| *name).collect();
+    (with.iter().map(|(n, _)| n).sum(), names.join(", "))
+}
+
+fn processors(count: f64) -> String {
+    if count == 1.0 { "1 processor".to_owned() } else { format!("{count} processors") }
+}
+
+/// `512 MB`, `4 GB`, `3.8 GB`.
+fn size(mb: f64) -> String {
+    if mb < 1024.0 {
+        return format!("{mb:.0} MB");
+    }
+    format!("{} GB", ((mb / 1024.0) * 10.0).round() / 10.0)
+}
+
+fn read(said: &str) -> Host {
+    let mut host = Host::default();
+    for line in said.lines() {
+        let Some((what, rest)) = line.split_once(' ') else { continue };
+        let number = || rest.trim().parse::<f64>().ok();
+        match what {
+            "cpu" => host.cpu = number().unwrap_or_default(),
+            "memory" => host.memory_mb = number().unwrap_or_default() / 1024.0,
+            // of two file systems the one with less room
+            "disk" => {
+                let free = number().map(|kb| kb / 1024.0 / 1024.0);
+                host.disk_gb = [host.disk_gb, free].into_iter().flatten().reduce(f64::min);
+            }
+            "docker" => host.docker = rest.trim().to_owned(),
+            "compose" => host.compose = rest.trim().trim_start_matches('v').to_owned(),
+            "container" => {
+                if let [project, service, image] = rest.split(' ').collect::<Vec<_>>()[..] {
+                    host.containers.push((project.to_owned(), service.to_owned(), image.to_owned()));
+                }
+            }
+            "record" => host.installed.extend(serde_json::from_str::<Service>(rest)),
+            _ => {}
+        }
+    }
+    host
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modules::testing::{build, said};
+    use serde_json::json;
+    use std::time::Duration;
+
+    const SMALL: &str = "cpu 2\nmemory 2000000\ndocker 26.1.5+dfsg1\ncompose 2.26.1\ndisk 10485760\ndisk 52428800\n";
+
+    /// What it says, an error with its hint, warnings behind `!`.
+    fn told(args: Value, host: &str) -> String {
+        let module = build("host_requirements", args).map_err(|failure| failure.msg).unwrap();
+        let answers = [said(host)];
+        let observed = Observed { answers: &answers, more: &[], elapsed: Duration::ZERO, changes: 0 };
+        match module.plan(&observed) {
+            Err(failure) => format!("{} -> {}", failure.msg, failure.hint.unwrap_or_default()),
+            Ok(Plan::NoChange(done)) => {
+                let warned = if done.values.contains_key("warnings") { "! " } else { "" };
+                format!("{warned}{}", done.msg.unwrap_or_default())
+            }
+            Ok(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_sum_of_all_is_compared_with_the_server() {
+        let one = |name: &str, min: Value, recommended: Value| json!({"service": name, "min": min, "recommended": recommended});
+        let run = |services: Vec<Value>| json!({"services": services});
+        let small = one("a", json!({"cpu": 1, "ram_mb": 1024, "disk_gb": 4}), json!({}));
+        assert_eq!(
+            told(run(vec![small.clone()]), SMALL),
+            "enough: 2 processors, 1.9 GB of memory, 10.0 GB of disk free"
+        );
+        let more = one("b", json!({"cpu": 4, "ram_mb": 1536, "disk_gb": 8}), json!({}));
+        let said = told(run(vec![small.clone(), more.clone()]), SMALL);
+        for part in [
+            "the server has 2 processors, b needs at least 4 processors",
+            "the server has 1.9 GB of memory, a, b need at least 2.5 GB",
+            "10.0 GB of disk are free, a, b need at least 12 GB",
+            "--ignore-requirements",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        let mut ignoring = run(vec![small.clone(), more]);
+        ignoring["ignore"] = json!(true);
+        assert!(told(ignoring, SMALL).starts_with("! the server has 2 processors, b needs"));
+        // a server that is sold with 2 GB is enough for 2 GB
+        let two = one("c", json!({"ram_mb": 2048}), json!({}));
+        assert!(told(run(vec![two.clone()]), SMALL).starts_with("enough"));
+        // what is installed counts for the memory, and its data for the disk no longer
+        let record = "record {\"service\": \"b\", \"digest\": \"x\", \"min\": {\"ram_mb\": 1024, \"disk_gb\": 50}}\n";
+        let said = told(run(vec![two]), &format!("{SMALL}{record}"));
+        assert!(said.starts_with("the server has 1.9 GB of memory, c, b need at least 3 GB -> "), "{said}");
+        let again = one("b", json!({"ram_mb": 512, "disk_gb": 50}), json!({}));
+        assert!(told(run(vec![again]), &format!("{SMALL}{record}")).starts_with("enough"));
+        let scarce = told(
+            run(vec![one("a", json!({}), json!({"cpu": 2, "ram_mb": 4096})), one("b", json!({}), json!({"cpu": 2}))]),
+            SMALL,
+        );
+        assert_eq!(
+            scarce,
+            "! the server has less than is recommended for a, b: 2 of 4 processors, 1.9 GB of 4 GB of memory"
+        );
+    }
+
+    #[test]
+    fn engines_that_are_there_are_new_enough() {
+        let host = "cpu 2\nmemory 2000000\ndocker 20.10.24\ncompose v2.17.3\n";
+        let said = told(json!({"services": [{"service": "a"}]}), host);
+        assert!(
+            said.starts_with("Docker 20.10.24 is older than 24.0; Compose 2.17.3 is older than 2.20 -> "),
+            "{said}"
+        );
+        let swarm = told(json!({"services": [{"service": "a"}], "runtime": "swarm"}), host);
+        assert!(!swarm.contains("Compose"), "{swarm}");
+        let said = told(json!({"services": [{"service": "a", "docker": "27.1"}]}), SMALL);
+        assert!(said.starts_with("Docker 26.1.5+dfsg1 is older than 27.1 -> "), "{said}");
+        // bootstrap brings what is not there
+        assert!(told(json!({"services": [{"service": "a"}]}), "cpu 2\nmemory 2000000\n").starts_with("enough"));
+    }
+
+    #[test]
+    fn data_is_not_handed_to_a_version_that_cannot_read_it() {
+        let run = |image: &str, major: u64, down: bool| {
+            json!({"ignore": true, "services": [{"service": "pg", "project": "versatile-pg", "bound": [{
+                "service": "db", "image": image, "images": ["postgres", "pgvector/pgvector"], "major": major,
+                "down_only": down, "says": "no", "hint": "dump",
+            }]}]})
+        };
+        let record = format!("{SMALL}record {{\"service\": \"pg\", \"images\": {{\"db\": \"postgres:16.2\"}}}}\n");
+        let said = told(run("pgvector/pgvector:pg17", 17, false), &record);
+        assert_eq!(said, "pg: postgres:16.2 has its data here, and pgvector/pgvector:pg17 is to follow: no -> dump");
+        assert!(told(run("postgres:16.9", 16, false), &record).starts_with("enough"));
+        assert!(told(run("postgres:17", 17, true), &record).starts_with("enough"));
+        assert!(told(run("postgres:15", 15, true), &record).starts_with("pg: postgres:16.2"));
+        // before images were recorded, a container says it; another program's data is nobody's business
+        let container =
+            |image: &str| format!("{SMALL}container versatile-pg db {image}\nrecord {{\"service\": \"pg\"}}\n");
+        assert!(
+            told(run("postgres:17", 17, false), &container("docker.io/library/postgres:16"))
+                .contains("postgres:16 has")
+        );
+        assert!(told(run("postgres:17", 17, false), &container("example/other:16")).starts_with("enough"));
+        assert!(told(run("postgres:17", 17, false), SMALL).starts_with("enough"));
+    }
+
+    #[test]
+    fn what_cannot_be_side_by_side_is_refused() {
+        let record = format!("{SMALL}record {{\"service\": \"caddy@two\"}}\n");
+        let said = told(json!({"services": [{"service": "traefik", "conflicts": ["caddy"]}]}), &record);
+        assert!(
+            said.starts_with("traefik cannot be beside caddy@two, which is installed -> `provision down"),
+            "{said}"
+        );
+        let record = format!("{SMALL}record {{\"service\": \"caddy\", \"conflicts\": [\"traefik\"]}}\n");
+        assert!(told(json!({"services": [{"service": "traefik"}]}), &record).contains("cannot be beside caddy"));
+    }
+}
