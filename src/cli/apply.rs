@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 #[command(after_help = "Examples:
   provision plan --host clienteA --of update -o update.plan
   provision apply update.plan                    asks, then does exactly that
-  provision apply update.plan --yes
+  provision apply update.plan --yes --detach     the hosts do it alone
 
 What was given to `provision plan` with -i, --registry and -e has to be given again: a plan keeps no values.")]
 pub struct Flags {
@@ -26,6 +26,9 @@ pub struct Flags {
     /// Do not ask before touching anything
     #[arg(short, long)]
     yes: bool,
+    /// Let the hosts do it alone: this machine may sleep, `provision attach` fetches the result
+    #[arg(long, conflicts_with_all = ["check", "json"])]
+    detach: bool,
     #[command(flatten)]
     consent: Consent,
     #[command(flatten)]
@@ -50,6 +53,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
         services: document.services.clone(),
         mode: document.mode.clone(),
         yes: flags.yes,
+        detach: flags.detach,
         fleet: flags.fleet,
         run,
     };

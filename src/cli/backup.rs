@@ -107,6 +107,9 @@ fn part(text: &str) -> std::result::Result<String, String> {
 }
 
 pub async fn main(flags: Flags) -> Result<u8> {
+    if flags.pull.is_some() || flags.verb.is_some() {
+        flags.slice.stays("this brings something to this machine")?;
+    }
     let (fleet, hosts) = flags.slice.load()?;
     let rollout = flags.slice.prepare(&fleet, &hosts, Dependencies::Left)?.without_new_secrets();
     let (playbook, vars, question) = match &flags.verb {

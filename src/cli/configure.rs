@@ -34,10 +34,11 @@ pub fn main(flags: Flags) -> Result<u8> {
             "write them into host_vars/, or use `provision secrets set`; `provision explain` shows what counts",
         ));
     }
-    for name in flags.services.iter().flatten().filter(|name| *name != "all") {
-        fleet.catalogue.get(name)?;
+    let named: Vec<String> = flags.services.iter().flatten().filter(|name| *name != "all").cloned().collect();
+    for name in fleet.catalogue.unfolded(&named)? {
+        fleet.catalogue.get(&name)?;
     }
-    let selection = Selection { services: flags.services, with_dependencies: false };
+    let selection = Selection { services: flags.services, with_dependencies: false, ..Selection::default() };
     match ask(&fleet, &hosts, &selection, Begin::WithAll)? {
         Asked::Written => {}
         Asked::Nothing => eprintln!("nothing to change"),

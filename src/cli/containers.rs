@@ -116,6 +116,8 @@ impl Container {
 
     /// Is it meant by a package, a service of a stack, both, or a container's name?
     pub fn is_called(&self, word: &str) -> bool {
+        // an instance's project has its name with a dash: chat@tienda2 is versatile-chat-tienda2
+        let word = &word.replacen('@', "-", 1);
         [&self.package, &self.service, &self.name].into_iter().any(|name| name == word)
             || word.split_once('/').is_some_and(|(package, service)| self.package == package && self.service == service)
     }

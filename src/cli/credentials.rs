@@ -63,7 +63,7 @@ pub fn main(flags: Flags) -> Result<u8> {
         return Err(Error::new("standard output is no terminal, and passwords would stay wherever it leads")
             .hint("add --show if that is meant, or --sheet FILE for a file that only you can read"));
     }
-    let selection = Selection { services: flags.services.clone(), with_dependencies: false };
+    let selection = Selection { services: flags.services.clone(), with_dependencies: false, ..Selection::default() };
     let rollout = Rollout::prepare(&fleet.sources(), &hosts, &selection)?;
     let found = accesses(&rollout, flags.every);
     match &flags.sheet {

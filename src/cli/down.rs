@@ -4,14 +4,15 @@ use clap::Args;
 use serde_json::Value;
 
 use super::consent::Consent;
-use super::slice::{Book, Dependencies, SliceFlags};
-use crate::error::Result;
+use super::slice::{Book, Dependencies, SliceFlags, no_parts_under_swarm};
+use crate::error::{Error, Result};
 use crate::plan::Object;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
   provision down --host clienteA                    all services that the client declares, after a backup
   provision down --host clienteA --services chat    one of them; what it needs stays up
+  provision down --host clienteA --services chat/worker      a part of it; data is not touched, so no backup
   provision down --host clienteA --services chat --no-backup
   provision down --host clienteA --services chat --purge    its volumes and its folder too; its backups stay
 
@@ -34,7 +35,12 @@ pub async fn main(flags: Flags) -> Result<u8> {
         flags.consent.is_possible(flags.slice.yes)?;
     }
     let (fleet, hosts) = flags.slice.load()?;
-    let rollout = flags.slice.prepare(&fleet, &hosts, Dependencies::Left)?.without_new_secrets();
+    let rollout = flags.slice.prepare_parts(&fleet, &hosts, Dependencies::Left)?.without_new_secrets();
+    no_parts_under_swarm(&rollout, "down")?;
+    if let Some(part) = flags.slice.services.iter().flatten().find(|name| flags.purge && name.contains('/')) {
+        return Err(Error::new(format!("--purge deletes a whole service, and `{part}` is a part of one"))
+            .hint("name the service, or leave --purge out"));
+    }
     let vars = [("no_backup", flags.no_backup), ("purge", flags.purge)];
     let book = Book {
         playbook: "playbooks/down.yml",

@@ -179,7 +179,7 @@ pub(super) fn job(
     })
 }
 
-fn store_secrets(fleet: &Fleet, rollout: &Rollout) -> Result<()> {
+pub(super) fn store_secrets(fleet: &Fleet, rollout: &Rollout) -> Result<()> {
     for file in rollout.store_secrets(&fleet.inventory, &fleet.identities)? {
         eprintln!("{}", style::dim(&format!("secrets of {file} generated and stored")));
     }

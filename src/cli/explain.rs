@@ -6,7 +6,7 @@ use super::common::{Fleet, FleetFlags};
 use crate::error::{Error, Result};
 use crate::report::style::{bold, dim};
 use crate::services::settings::Setting;
-use crate::services::{Rollout, Selection};
+use crate::services::{Rollout, Selection, declared};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -14,6 +14,7 @@ use crate::services::{Rollout, Selection};
   provision explain FRAPPE_SITE_NAME --host clientes     the same setting on every client of a group
   provision explain --host clienteA                      all settings of a client
   provision explain domain --host clienteA               a variable of the inventory
+  provision explain services --host clienteA             what the client runs, and by which profile
 
 Secret values are shown as ********.")]
 pub struct Flags {
@@ -34,10 +35,14 @@ pub fn main(flags: Flags) -> Result<u8> {
         None => (None, flags.key.clone()),
     };
     let sources = fleet.sources();
-    let selection = Selection { services: service.map(|service| vec![service]), with_dependencies: false };
+    let selection =
+        Selection { services: service.map(|service| vec![service]), with_dependencies: false, ..Selection::default() };
     let mut found = false;
     for host in &hosts {
         found |= key.as_deref().is_some_and(|key| variable(&fleet, host, key));
+        if key.as_deref().is_some_and(|key| ["services", "profile"].contains(&key)) {
+            found |= services_of(&fleet, host)?;
+        }
         let rollout = match Rollout::prepare(&sources, std::slice::from_ref(host), &selection) {
             Ok(rollout) => rollout,
             Err(_) if found => continue,
@@ -69,6 +74,20 @@ fn show(host: &str, service: &str, name: &str, setting: &Setting) {
     for origin in setting.beaten.iter().rev() {
         println!("    {}", dim(&format!("over {origin}")));
     }
+}
+
+/// What a client runs in the end, and which profile each comes from.
+fn services_of(fleet: &Fleet, host: &str) -> Result<bool> {
+    let Some(declared) = declared::of_host(&fleet.catalogue, &fleet.inventory, host)? else { return Ok(false) };
+    println!("{} runs {}", bold(host), declared.services.join(", "));
+    println!("    from {}", declared.place.map(|place| place.to_string()).unwrap_or_default());
+    for name in &declared.profiles {
+        if let Some(profile) = fleet.catalogue.profile_called(&format!("@{name}"))? {
+            let services = fleet.catalogue.unfolded(&[format!("@{name}")])?.join(", ");
+            println!("    {}", dim(&format!("profile {name} ({}): {services}", profile.place)));
+        }
+    }
+    Ok(true)
 }
 
 /// A plain variable of the inventory.

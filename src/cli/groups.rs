@@ -10,7 +10,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Go in", &["exec", "shell", "tunnel"]),
     ("Data", &["backup", "restore"]),
     ("Clients and services", &["inventory", "registry", "explain", "credentials", "secrets"]),
-    ("Runs", &["plan", "apply", "lock", "schedule", "notify", "history", "report", "metrics"]),
+    ("Runs", &["plan", "apply", "attach", "lock", "schedule", "notify", "history", "report", "metrics"]),
     ("Try and set up", &["lab", "completions", "help"]),
 ];
 

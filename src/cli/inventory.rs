@@ -54,18 +54,20 @@ pub fn main(flags: Flags) -> Result<u8> {
     let fleet = flags.fleet.load()?;
     match flags.verb {
         Verb::List { pattern, json } => {
-            let mut rows = vec![["HOST", "ADDRESS", "GROUPS", "SERVICES"].map(str::to_owned).to_vec()];
+            let mut rows = vec![["HOST", "ADDRESS", "GROUPS", "SERVICES", "PROFILE"].map(str::to_owned).to_vec()];
             let mut values = Vec::new();
             for name in fleet.select(&pattern)? {
                 let scope = host_scope(&fleet.inventory, &name, &fleet.extra_vars);
                 let address =
                     scope.get("ansible_host").ok().flatten().and_then(|value| value.as_str().map(str::to_owned));
                 let groups = fleet.inventory.host(&name).map(|host| host.groups.clone()).unwrap_or_default();
-                let (services, _) = declared::services(&fleet.inventory, &name)?.unwrap_or_default();
-                values.push(
-                    serde_json::json!({"host": name, "address": address, "groups": groups, "services": services}),
-                );
-                rows.push(vec![name, address.unwrap_or_default(), groups.join(", "), services.join(", ")]);
+                let declared = declared::of_host(&fleet.catalogue, &fleet.inventory, &name)?.unwrap_or_default();
+                let (profiles, services) = (declared.profiles, declared.services);
+                let groups_shown = groups.join(", ");
+                values.push(serde_json::json!({"host": name, "address": address, "groups": groups,
+                    "profiles": profiles, "services": services}));
+                let address = address.unwrap_or_default();
+                rows.push(vec![name, address, groups_shown, services.join(", "), profiles.join(", ")]);
             }
             if json {
                 println!("{}", Value::from(values));

@@ -82,6 +82,7 @@ The task that the other run is doing right now is let come to its end, nothing o
 
 pub async fn main(flags: Flags) -> Result<u8> {
     let mut slice = flags.slice;
+    slice.stays("a lock is taken at once")?;
     if matches!(flags.verb, Verb::Status) {
         slice.all |= slice.host.is_none();
     }

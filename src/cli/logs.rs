@@ -163,7 +163,7 @@ pub fn hosts(fleet: &Fleet, pattern: Option<&str>, all: bool) -> Result<Vec<Stri
 /// What a run would redact is redacted here as well: whatever is stored for these hosts, declared or not, and what their
 /// settings are made of.
 fn learn_secrets(fleet: &Fleet, hosts: &[String]) {
-    let selection = Selection { services: None, with_dependencies: true };
+    let selection = Selection { services: None, with_dependencies: true, ..Selection::default() };
     for host in hosts {
         let folder = fleet.inventory.data_dir().join("vps_data").join(host);
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

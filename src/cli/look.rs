@@ -57,7 +57,7 @@ impl LookFlags {
         if self.services.is_none() && hosts.len() > 1 {
             let mut with = Vec::new();
             for host in &hosts {
-                if declared::services(&fleet.inventory, host)?.is_some() {
+                if declared::services(&fleet.catalogue, &fleet.inventory, host)?.is_some() {
                     with.push(host.clone());
                 }
             }
@@ -67,7 +67,11 @@ impl LookFlags {
             return Err(Error::new("none of these clients declares services")
                 .hint("add `services: […]` to their host_vars, or name some with --services"));
         }
-        let selection = Selection { services: self.services.clone(), with_dependencies: self.services.is_none() };
+        let selection = Selection {
+            services: self.services.clone(),
+            with_dependencies: self.services.is_none(),
+            ..Selection::default()
+        };
         let rollout = Rollout::prepare(&fleet.sources(), &hosts, &selection)?;
         Ok(Looked { fleet, hosts, rollout })
     }

@@ -11,6 +11,7 @@ use crate::report::style;
 mod action;
 mod apply;
 mod ask;
+mod attach;
 mod backup;
 mod common;
 mod configure;
@@ -18,6 +19,7 @@ mod consent;
 mod console;
 mod containers;
 mod credentials;
+mod detach;
 mod diagnose;
 mod doctor;
 mod down;
@@ -181,6 +183,9 @@ enum Verb {
     /// Do exactly what a plan says, or refuse because the world has moved
     #[command(visible_alias = "aplicar")]
     Apply(apply::Flags),
+    /// Output and result of a run that hosts do alone
+    #[command(visible_alias = "adjuntar")]
+    Attach(attach::Flags),
     /// Earlier runs
     #[command(visible_alias = "historial")]
     History(history::Flags),
@@ -235,6 +240,10 @@ pub fn main() -> ExitCode {
     // journals and secrets are for this user alone, from the first byte on
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     end_quietly_when_nobody_reads();
+    // started by systemd on a host
+    if let Some(dir) = std::env::var_os(detach::WORK).filter(|_| std::env::args_os().len() == 1) {
+        return ExitCode::from(ended(block_on(detach::work(dir.into()))));
+    }
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     start_logging();
     ExitCode::from(ended(dispatch(cli)))
@@ -310,6 +319,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Secrets(flags)) => secrets::main(flags),
         Some(Verb::Plan(flags)) => block_on(plan::main(flags)),
         Some(Verb::Apply(flags)) => block_on(apply::main(flags)),
+        Some(Verb::Attach(flags)) => block_on(attach::main(flags)),
         Some(Verb::Lock(flags)) => block_on(lock::main(flags)),
         Some(Verb::Lab(flags)) => block_on(lab::main(flags)),
         Some(Verb::Completions(flags)) => {

@@ -135,6 +135,7 @@ pub struct Client {
 }
 
 pub async fn main(flags: Flags) -> Result<u8> {
+    flags.slice.stays("a plan is only looked at; `provision apply` has this flag")?;
     let (fleet, hosts) = flags.slice.load()?;
     let rollout = flags.of.prepare(&flags.slice, &fleet, &hosts)?;
     let mut skip_tags = flags.slice.run.skip_tags.clone();

@@ -10,12 +10,14 @@ use serde_json::Value;
 use super::common::{Fleet, FleetFlags};
 use crate::error::{Error, Result};
 use crate::report::style::{bold, green, red, table, yellow};
+use crate::services::profile::Profile;
 use crate::services::{Catalogue, Package, Rollout, Selection, author, lint};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
   provision registry list
   provision registry show hub
+  provision registry show @erp                    a profile: the services that it stands for
   provision registry lint                         every package
   provision registry new my-app --image example/app:1.4 --port 3000
   provision registry import compose ../their-app/docker-compose.yml
@@ -29,7 +31,7 @@ pub struct Flags {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// All packages
+    /// All packages, and the profiles
     #[command(after_help = "Example:\n  provision registry list --registry ../more-packages")]
     List {
         /// Only this category
@@ -37,9 +39,11 @@ enum Verb {
         category: Option<String>,
     },
     /// One package: settings, secrets, dependencies
-    #[command(after_help = "Example:\n  provision registry show hub")]
+    #[command(after_help = "Examples:
+  provision registry show hub
+  provision registry show @erp      a profile: what it stands for, in the order of deployment")]
     Show {
-        /// Its id or an alias
+        /// Its id or an alias, or a profile
         service: String,
     },
     /// Mistakes and dangers in packages
@@ -127,7 +131,13 @@ pub fn main(flags: Flags) -> Result<u8> {
             write_draft(&into, author::import::import(&file, &id)?)?;
         }
         Verb::List { category } => list(&fleet.load()?, category.as_deref()),
-        Verb::Show { service } => show(fleet.load()?.catalogue.get(&service)?),
+        Verb::Show { service } => {
+            let catalogue = fleet.load()?.catalogue;
+            match catalogue.profile_called(&service)? {
+                Some(profile) => show_profile(&catalogue, &service, profile)?,
+                None => show(catalogue.get(&service)?),
+            }
+        }
         Verb::Lint { services } => return lint_all(&fleet.load()?, &services),
         Verb::Render { service, host } => render(&fleet.load()?, &service, &host)?,
     }
@@ -189,6 +199,43 @@ fn list(fleet: &Fleet, category: Option<&str>) {
     for (id, error) in &fleet.catalogue.broken {
         println!("{} {id}: {error}", red("broken"));
     }
+    if category.is_none() {
+        list_profiles(&fleet.catalogue);
+    }
+}
+
+fn list_profiles(catalogue: &Catalogue) {
+    let mut rows = vec![["PROFILE", "SERVICES", "NAME"].map(str::to_owned).to_vec()];
+    let mut broken = Vec::new();
+    for (name, profile) in &catalogue.profiles {
+        let services = match profile {
+            Ok(profile) => catalogue.unfolded(&[format!("@{name}")]).map(|services| (profile, services)),
+            Err(error) => Err(error.clone()),
+        };
+        match services {
+            Ok((profile, services)) => {
+                rows.push(vec![format!("@{name}"), services.join(", "), profile.name.clone()]);
+            }
+            Err(error) => broken.push(format!("{} @{name}: {error}", red("broken"))),
+        }
+    }
+    println!();
+    table(&rows).into_iter().chain(broken).for_each(|line| println!("{line}"));
+}
+
+fn show_profile(catalogue: &Catalogue, word: &str, profile: &Profile) -> Result<()> {
+    println!("{} {}\n{}\n", bold(word), profile.name, profile.description);
+    let named = catalogue.unfolded(&[word.to_owned()])?;
+    let mut rows = vec![["SERVICE", "VERSION", "NAME", ""].map(str::to_owned).to_vec()];
+    for id in catalogue.order(&named, true)? {
+        let package = catalogue.get(&id)?;
+        let why = if named.contains(&id) { "" } else { "needed by the others" };
+        let manifest = &package.manifest;
+        rows.push(vec![id.clone(), manifest.version.clone(), manifest.name.clone(), why.to_owned()]);
+    }
+    table(&rows).iter().for_each(|line| println!("{line}"));
+    println!("\nfrom {}", profile.place);
+    Ok(())
 }
 
 fn show(package: &Package) {
@@ -232,7 +279,12 @@ fn lint_all(fleet: &Fleet, names: &[String]) -> Result<u8> {
     let packages: Vec<&Package> = if names.is_empty() {
         fleet.catalogue.packages.values().collect()
     } else {
-        names.iter().map(|name| fleet.catalogue.get(name)).collect::<Result<_>>()?
+        let packages = names.iter().filter(|name| !name.starts_with('@'));
+        packages.map(|name| fleet.catalogue.get(name)).collect::<Result<_>>()?
+    };
+    let profiles: Vec<&str> = match names {
+        [] => fleet.catalogue.profiles.keys().map(String::as_str).collect(),
+        some => some.iter().filter_map(|name| name.strip_prefix('@')).collect(),
     };
     let mut count = 0;
     if names.is_empty() {
@@ -251,6 +303,21 @@ fn lint_all(fleet: &Fleet, names: &[String]) -> Result<u8> {
             println!("{} {}", package.id, green("ok"));
         }
     }
+    if names.is_empty() {
+        for error in lint::globals(&fleet.catalogue) {
+            count += 1;
+            println!("{error}");
+        }
+    }
+    for profile in profiles {
+        match fleet.catalogue.lint_profile(profile) {
+            Some(error) => {
+                count += 1;
+                println!("{error}");
+            }
+            None => println!("@{profile} {}", green("ok")),
+        }
+    }
     match count {
         0 => Ok(0),
         1 => Err(Error::new("one finding")),
@@ -261,7 +328,7 @@ fn lint_all(fleet: &Fleet, names: &[String]) -> Result<u8> {
 fn render(fleet: &Fleet, service: &str, pattern: &str) -> Result<()> {
     let sources = fleet.sources();
     let name = fleet.catalogue.instance(service)?.to_string();
-    let selection = Selection { services: Some(vec![name.clone()]), with_dependencies: true };
+    let selection = Selection { services: Some(vec![name.clone()]), with_dependencies: true, ..Selection::default() };
     let hosts = fleet.select(pattern)?;
     let rollout = Rollout::prepare(&sources, &hosts, &selection)?;
     for host in rollout.hosts.values() {

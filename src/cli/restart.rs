@@ -10,6 +10,7 @@ use crate::plan::Object;
 #[derive(Args)]
 #[command(after_help = "Examples:
   provision restart --host clienteA --services chat
+  provision restart --host clienteA --services chat/worker        one part of it, and nothing else
   provision restart --host clienteA --services chat --recreate    containers that are made anew")]
 pub struct Flags {
     #[command(flatten)]
@@ -21,7 +22,7 @@ pub struct Flags {
 
 pub async fn main(flags: Flags) -> Result<u8> {
     let (fleet, hosts) = flags.slice.load()?;
-    let rollout = flags.slice.prepare(&fleet, &hosts, Dependencies::Left)?.without_new_secrets();
+    let rollout = flags.slice.prepare_parts(&fleet, &hosts, Dependencies::Left)?.without_new_secrets();
     let book = Book {
         playbook: "playbooks/restart.yml",
         vars: Object::from_iter([("recreate".to_owned(), Value::from(flags.recreate))]),

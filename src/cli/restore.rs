@@ -53,10 +53,16 @@ pub async fn main(flags: Flags) -> Result<u8> {
                 return Err(Error::new(format!("--to `{to}` is not one host")));
             };
             if slice.services.is_none() {
-                slice.services = declared::services(&fleet.inventory, source)?.map(|(names, _)| names);
+                slice.services =
+                    declared::services(&fleet.catalogue, &fleet.inventory, source)?.map(|(names, _)| names);
             }
             if !slice.run.check {
-                hand_over_secrets(&fleet, source, target, slice.services.as_deref().unwrap_or_default())?;
+                hand_over_secrets(
+                    &fleet,
+                    source,
+                    target,
+                    &fleet.catalogue.unfolded(slice.services.as_deref().unwrap_or_default())?,
+                )?;
             }
             (hosts, Some(source.clone()))
         }

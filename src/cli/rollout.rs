@@ -89,7 +89,7 @@ fn not_chosen(fleet: &Fleet, hosts: &[String], services: &[String]) -> Result<Ve
     let mut missing = fleet.catalogue.order(&named, true)?;
     let mut declared_everywhere = Vec::new();
     for (index, host) in hosts.iter().enumerate() {
-        let (declared, _) = declared::services(&fleet.inventory, host)?.unwrap_or_default();
+        let (declared, _) = declared::services(&fleet.catalogue, &fleet.inventory, host)?.unwrap_or_default();
         match index {
             0 => declared_everywhere = declared,
             _ => declared_everywhere.retain(|name| declared.contains(name)),
@@ -105,8 +105,11 @@ pub async fn main(flags: Flags) -> Result<u8> {
         eprintln!("nothing was touched");
         return Ok(0);
     };
-    let selection =
-        Selection { services: flags.slice.services.clone(), with_dependencies: dependencies == Dependencies::Included };
+    let selection = Selection {
+        services: flags.slice.services.clone(),
+        with_dependencies: dependencies == Dependencies::Included,
+        ..Selection::default()
+    };
     // an answer may lead to the next question, as a setting that others are made from
     while flags.may_ask() {
         match ask(&fleet, &hosts, &selection, Begin::IfNeeded)? {

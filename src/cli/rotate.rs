@@ -175,7 +175,10 @@ fn turns(fleet: &Fleet, args: &Rotate) -> Result<Vec<Turn>> {
         .hint("restic takes a further password by `restic key add`; then store it with `provision secrets set`"));
     }
     let package = fleet.catalogue.get(&service).ok();
-    let spec = package.and_then(|package| package.manifest.secrets.iter().find(|secret| secret.key == key));
+    let own = package.into_iter().flat_map(|package| &package.manifest.secrets);
+    let shared = fleet.catalogue.packages.values().flat_map(|package| &package.manifest.secrets);
+    let shared = shared.filter(|secret| service == "global" && secret.shared);
+    let spec = own.chain(shared).find(|secret| secret.key == key);
     if let Some(How::Never(why)) = spec.and_then(|spec| spec.rotate.as_ref()) {
         return Err(Error::new(format!("`{}` is not changed by this: {why}", args.name)));
     }

@@ -39,7 +39,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let rollout = needs_services(&plays).then(|| {
         let hosts = if limit.is_empty() { fleet.select("all")? } else { limit.clone() };
         let sources = fleet.sources();
-        let selection = Selection { services: None, with_dependencies: true };
+        let selection = Selection { services: None, with_dependencies: true, ..Selection::default() };
         Rollout::prepare(&sources, &hosts, &selection)
     });
     let rollout = rollout.transpose()?;

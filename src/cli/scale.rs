@@ -22,15 +22,17 @@ pub struct Flags {
 }
 
 pub async fn main(mut flags: Flags) -> Result<u8> {
-    let wanted = flags.wanted.iter().map(|word| parse(word)).collect::<Result<Vec<_>>>()?;
+    let mut wanted = flags.wanted.iter().map(|word| parse(word)).collect::<Result<Vec<_>>>()?;
     if flags.slice.services.is_some() {
         return Err(Error::new("--services and PACKAGE/SERVICE=N say the same").hint("leave --services out"));
     }
-    let mut packages: Vec<String> = wanted.iter().map(|(package, _, _)| package.clone()).collect();
-    packages.dedup();
-    flags.slice.services = Some(packages);
+    flags.slice.services = Some(wanted.iter().map(|(package, service, _)| format!("{package}/{service}")).collect());
     let (fleet, hosts) = flags.slice.load()?;
-    let rollout = flags.slice.prepare(&fleet, &hosts, Dependencies::Left)?.without_new_secrets();
+    for (package, _, _) in &mut wanted {
+        *package = fleet.catalogue.instance(package)?.to_string();
+    }
+    // a part that the stack does not have is found here, before anybody is connected to
+    let rollout = flags.slice.prepare_parts(&fleet, &hosts, Dependencies::Left)?.without_new_secrets();
     let list =
         wanted.iter().map(|(package, service, count)| json!({"package": package, "service": service, "count": count}));
     let book = Book {

@@ -7,13 +7,15 @@ use serde_json::Value;
 
 use super::common::{Fleet, FleetFlags, confirm};
 use super::consent::Consent;
+use super::detach::send;
 use super::execute::{RunFlags, execute, readers_are_known};
 use super::resume::leave_out_done;
 use crate::error::{Error, Result};
 use crate::plan::Object;
 use crate::playbook::{self, ActionKind, Around, Control, Item, Play, Task};
 use crate::report::style;
-use crate::services::{Mode, Rollout, Selection};
+use crate::services::render::Rendered;
+use crate::services::{Grain, Mode, Rollout, Selection};
 use crate::shipped;
 
 /// Which clients and which of their services.
@@ -25,7 +27,7 @@ pub struct SliceFlags {
     /// Every client of the inventory
     #[arg(long, conflicts_with = "host")]
     pub all: bool,
-    /// Services; without it each client's declared ones
+    /// Services, and profiles as @erp; without it each client's declared ones
     #[arg(short, long, value_name = "LIST", value_delimiter = ',')]
     pub services: Option<Vec<String>>,
     /// Run the services as their packages describe it for this mode: debug, produccion [default: the client's
@@ -35,6 +37,9 @@ pub struct SliceFlags {
     /// Do not ask before touching anything
     #[arg(short, long)]
     pub yes: bool,
+    /// Let the hosts do it alone: this machine may sleep, `provision attach` fetches the result
+    #[arg(long, conflicts_with_all = ["check", "json"])]
+    pub detach: bool,
     #[command(flatten)]
     pub fleet: FleetFlags,
     #[command(flatten)]
@@ -88,10 +93,27 @@ impl SliceFlags {
         Ok((fleet, hosts))
     }
 
+    /// For verbs that need this machine until their end.
+    pub fn stays(&self, why: &str) -> Result<()> {
+        match self.detach {
+            true => Err(Error::new(format!("--detach: {why}")).hint("leave --detach out")),
+            false => Ok(()),
+        }
+    }
+
     /// The services of the slice, resolved and rendered for all its hosts.
     pub fn prepare(&self, fleet: &Fleet, hosts: &[String], dependencies: Dependencies) -> Result<Rollout> {
-        let selection =
-            Selection { services: self.services.clone(), with_dependencies: dependencies == Dependencies::Included };
+        self.prepare_at(Grain::Services, fleet, hosts, dependencies)
+    }
+
+    /// The same for a verb that takes parts of services, too: `chat/worker`.
+    pub fn prepare_parts(&self, fleet: &Fleet, hosts: &[String], dependencies: Dependencies) -> Result<Rollout> {
+        self.prepare_at(Grain::Parts, fleet, hosts, dependencies)
+    }
+
+    fn prepare_at(&self, grain: Grain, fleet: &Fleet, hosts: &[String], dependencies: Dependencies) -> Result<Rollout> {
+        let with_dependencies = dependencies == Dependencies::Included;
+        let selection = Selection { services: self.services.clone(), with_dependencies, grain };
         Rollout::prepare(&fleet.sources(), hosts, &selection)
     }
 
@@ -141,6 +163,9 @@ impl SliceFlags {
         let mut run = self.run.clone();
         run.skip_tags.extend(book.skip_tags.iter().map(|tag| (*tag).to_owned()));
         run.locks.before = true;
+        if self.detach {
+            return send(fleet, &run, hosts, rollout, book).await;
+        }
         execute(&fleet, &run, plays, hosts, Some(rollout)).await
     }
 }
@@ -246,10 +271,25 @@ fn names_each(pattern: &str, hosts: &[String]) -> bool {
     hosts.iter().all(|host| words.contains(&host.as_str()))
 }
 
+/// A stack is deployed to swarm as a whole.
+pub fn no_parts_under_swarm(rollout: &Rollout, verb: &str) -> Result<()> {
+    let Some((host, service)) = rollout.part_under_swarm() else { return Ok(()) };
+    Err(Error::new(format!("host `{host}` runs swarm, where `{verb}` works on all of `{service}`, not on parts of it"))
+        .hint(format!(
+            "`provision scale --host {host} {service}/PART=0` stops a part, `=1` starts it; `restart` takes parts"
+        )))
+}
+
 fn overview(rollout: &Rollout) {
     let mut rows = Vec::new();
     for host in rollout.hosts.values() {
-        let services = host.services.iter().map(|service| format!("{} {}", service.id, service.version));
+        let parts = |service: &Rendered| {
+            let parts = service.vars.get("service").and_then(|vars| vars.get("parts")).and_then(Value::as_array);
+            let parts: Vec<&str> = parts.into_iter().flatten().filter_map(Value::as_str).collect();
+            if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+        };
+        let services =
+            host.services.iter().map(|service| format!("{} {}{}", service.id, service.version, parts(service)));
         rows.push(vec![host.host.clone(), services.collect::<Vec<_>>().join(", ")]);
     }
     for line in style::table(&rows) {

@@ -148,7 +148,7 @@ impl Row {
 }
 
 fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
-    let (declared, _) = declared::services(&fleet.inventory, host)?.unwrap_or_default();
+    let (declared, _) = declared::services(&fleet.catalogue, &fleet.inventory, host)?.unwrap_or_default();
     // records speak of packages by their ids; a name that no package has is shown as it is
     let id = |name: String| fleet.catalogue.instance(&name).map_or(name, |instance| instance.to_string());
     let declared: Vec<String> = declared.into_iter().map(id).collect();
@@ -191,7 +191,7 @@ fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
 /// What would be deployed now: version, digest, SHA-256 of the stack. None where it cannot be worked out here.
 fn wanted(fleet: &Fleet, host: &str) -> Option<IndexMap<String, (String, String, String)>> {
     let sources = fleet.sources();
-    let selection = Selection { services: None, with_dependencies: true };
+    let selection = Selection { services: None, with_dependencies: true, ..Selection::default() };
     let rollout = Rollout::prepare(&sources, &[host.to_owned()], &selection).ok()?;
     let services = rollout.hosts.get(host)?.services.iter().map(|service| {
         let stack = service.vars.get("service").and_then(|vars| vars.get("stack")?.as_str()).unwrap_or_default();

@@ -3,13 +3,14 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::slice::{BeforehandFlags, Book, Dependencies, SliceFlags};
+use super::slice::{BeforehandFlags, Book, Dependencies, SliceFlags, no_parts_under_swarm};
 use crate::error::Result;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
   provision up --host clienteA                       all services that the client declares
   provision up --host clienteA --services hub,chat   two of them, and what they need
+  provision up --host clienteA --services chat/web,hub/frontend   parts of them, and what those need
   provision up --host clienteA --rebuild             with images built and pulled anew
   provision up --host clienteA --stop-conflicts      whoever holds a needed port is stopped
   provision up --host clienteA --mode debug          as its packages describe it for debugging
@@ -33,7 +34,8 @@ pub struct Flags {
 pub async fn main(flags: Flags) -> Result<u8> {
     let (fleet, hosts) = flags.slice.load()?;
     let dependencies = if flags.no_deps { Dependencies::Left } else { Dependencies::Included };
-    let rollout = flags.slice.prepare(&fleet, &hosts, dependencies)?;
+    let rollout = flags.slice.prepare_parts(&fleet, &hosts, dependencies)?;
+    no_parts_under_swarm(&rollout, "up")?;
     let mut vars = flags.beforehand.vars();
     vars.insert("rebuild".to_owned(), Value::from(flags.rebuild));
     vars.insert("stop_conflicts".to_owned(), Value::from(flags.stop_conflicts));

@@ -79,6 +79,9 @@ pub async fn main(flags: Flags) -> Result<u8> {
         .hint("leave one of the two out"));
     }
     let (fleet, hosts) = flags.slice.load()?;
+    if hosts.len() > 1 {
+        flags.slice.stays("the batches of several clients, and when to stop, are decided by this machine")?;
+    }
     let rollout = flags.slice.prepare(&fleet, &hosts, Dependencies::Included)?;
     let on_fail = match flags.on_fail {
         OnFail::Stop => "stop",

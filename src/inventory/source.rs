@@ -7,7 +7,7 @@ use super::{ini, names, yaml};
 use crate::error::{Error, Place, Result};
 
 /// Folders beside the inventory files that hold something else.
-const OTHER_FOLDERS: [&str; 5] = ["host_vars", "group_vars", "vars_plugins", "vps_data", "keys"];
+const OTHER_FOLDERS: [&str; 6] = ["host_vars", "group_vars", "vars_plugins", "vps_data", "keys", "files"];
 /// What editors, people and runs leave in a folder of inventory files.
 const OTHER_FILES: [&str; 18] = [
     "~", ".md", ".txt", ".rst", ".retry", ".orig", ".bak", ".swp", ".rej", ".cfg", ".pyc", ".pyo", ".rpm", ".age",

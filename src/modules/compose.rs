@@ -252,6 +252,7 @@ impl Compose {
     fn converge(&self, observed: &Observed<'_>, seen: &Seen, warnings: &[String]) -> Result<Plan, Failure> {
         let mut wish = Wish {
             services: self.wanted(&seen.project)?,
+            named: self.services.clone(),
             recreate: self.recreate,
             restart: self.state == State::Restarted,
             beside: Vec::new(),

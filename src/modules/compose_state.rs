@@ -223,6 +223,8 @@ const IMAGE: &str = "com.docker.compose.image";
 pub(super) struct Wish {
     /// Services, dependencies included.
     pub services: Vec<String>,
+    /// Those that were named; none: all. Only these are restarted or made anew because somebody asked for it.
+    pub named: Vec<String>,
     pub recreate: Recreate,
     pub restart: bool,
     /// Services whose new container is started before the old one goes.
@@ -231,6 +233,12 @@ pub(super) struct Wish {
     pub gaps: IndexMap<String, String>,
     /// A change was already carried out by this task.
     pub again: bool,
+}
+
+impl Wish {
+    fn names(&self, service: &str) -> bool {
+        self.named.is_empty() || self.named.iter().any(|name| name == service)
+    }
 }
 
 impl Seen {
@@ -309,8 +317,8 @@ impl Seen {
         match wish.recreate {
             Recreate::Never => return None,
             _ if fresh => return None,
-            Recreate::Always => return Some("asked for".to_owned()),
-            Recreate::Auto => {}
+            Recreate::Always if wish.names(name) => return Some("asked for".to_owned()),
+            Recreate::Always | Recreate::Auto => {}
         }
         let image = self.image_of(name, service);
         if self.hashes.get(name).is_some_and(|hash| hash != container.label(HASH)) {
@@ -357,7 +365,9 @@ impl Seen {
             "created" | "exited" | "dead" if !tried => {
                 return Some((Kind::Start, format!("had ended with code {}", container.state.exit_code)));
             }
-            "running" if wish.restart && !tried => return Some((Kind::Restart, "asked for".to_owned())),
+            "running" if wish.restart && wish.names(name) && !tried => {
+                return Some((Kind::Restart, "asked for".to_owned()));
+            }
             "running" => {}
             _ => return None,
         }
@@ -487,6 +497,7 @@ mod tests {
     fn what_differs_and_why() {
         let wish = |recreate, restart| Wish {
             services: vec!["db".to_owned(), "job".to_owned(), "web".to_owned()],
+            named: vec![],
             recreate,
             restart,
             beside: Vec::new(),
@@ -593,6 +604,7 @@ mod tests {
     fn a_service_starts_when_what_it_needs_is_ready() {
         let wish = Wish {
             services: vec!["db".to_owned(), "job".to_owned(), "web".to_owned()],
+            named: vec![],
             recreate: Recreate::Auto,
             restart: false,
             beside: Vec::new(),

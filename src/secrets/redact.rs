@@ -37,6 +37,11 @@ impl Redactor {
         Redactor::default()
     }
 
+    /// All that is masked, for whoever works in another place.
+    pub fn forms(&self) -> Vec<String> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).forms.iter().cloned().collect()
+    }
+
     /// From now on this is masked, as it is and as JSON, shell words, URLs and base64 show it.
     pub fn add(&self, secret: &str) {
         let forms = forms(secret);

@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::instance::Instance;
 use super::manifest::Manifest;
+use super::parts;
+use super::profile::Profile;
 use super::traps::{self, Trap};
 use crate::error::{Error, Place, Result};
 use crate::shipped;
@@ -39,6 +41,10 @@ pub struct EnvDefault {
 pub struct Catalogue {
     pub packages: IndexMap<String, Package>,
     pub broken: IndexMap<String, Error>,
+    /// Sets of services, by name; a broken one is kept as such.
+    pub profiles: IndexMap<String, Result<Profile>>,
+    /// Defaults for every package that has a setting of the name, from `_global/.env.example`.
+    pub globals: IndexMap<String, EnvDefault>,
     /// `_defaults/` folders, the operator's first.
     bases: Vec<PathBuf>,
     pub(super) traps: Vec<Trap>,
@@ -56,16 +62,17 @@ impl Catalogue {
             folders.push(folder.clone());
         }
         for folder in folders {
-            catalogue.read_folder(&folder);
+            catalogue.read_folder(&folder)?;
         }
         catalogue.packages.sort_keys();
+        catalogue.profiles.sort_keys();
         if let Some(path) = catalogue.base("traps.yml") {
             catalogue.traps = traps::read(&path)?;
         }
         Ok(catalogue)
     }
 
-    fn read_folder(&mut self, folder: &Path) {
+    fn read_folder(&mut self, folder: &Path) -> Result<()> {
         for file in shipped::walk(folder) {
             let mut parts = file.iter();
             let (Some(id), Some(name), None) = (parts.next(), parts.next(), parts.next()) else { continue };
@@ -73,6 +80,14 @@ impl Catalogue {
             let dir = folder.join(&id);
             if id == "_defaults" && !self.bases.contains(&dir) {
                 self.bases.insert(0, dir);
+            } else if id == "_global" && name == ".env.example" {
+                let path = dir.join(name);
+                let text = shipped::read_to_string(&path)
+                    .map_err(|error| Error::at(&Place::file(path.clone()), format!("cannot read it: {error}")))?;
+                self.globals.extend(parse_env_example(&path, &text)?);
+            } else if id == "_profiles" && Path::new(name).extension().is_some_and(|end| end == "yml") {
+                let set = Path::new(name).with_extension("").to_string_lossy().into_owned();
+                self.profiles.insert(set, Profile::load(&dir.join(name)));
             } else if !id.starts_with(['_', '.']) && name == "manifest.json" {
                 match Package::load(&dir, &id) {
                     Ok(package) => {
@@ -86,10 +101,14 @@ impl Catalogue {
                 }
             }
         }
+        Ok(())
     }
 
     /// The package of this id or alias, whatever instance of it is named.
     pub fn get(&self, name: &str) -> Result<&Package> {
+        if let Some(error) = parts::refused(name) {
+            return Err(error);
+        }
         let name = name.split_once('@').map_or(name, |(package, _)| package);
         if let Some(error) = self.broken.get(name) {
             return Err(error.clone().context(format_args!("package `{name}` is broken")));
@@ -98,7 +117,7 @@ impl Catalogue {
         self.packages.get(name).or_else(by_alias).ok_or_else(|| {
             Error::new(format!("unknown service `{name}`"))
                 .hint(format!("the registry has: {}", self.ids().collect::<Vec<_>>().join(", ")))
-                .did_you_mean(name, self.ids())
+                .did_you_mean(name, self.ids().chain(self.profiles.keys().map(String::as_str)))
         })
     }
 
@@ -152,7 +171,8 @@ impl Catalogue {
         declared: &[String],
         with_dependencies: bool,
     ) -> Result<Vec<String>> {
-        let selected: Vec<Instance> = selection.iter().map(|name| self.instance(name)).collect::<Result<_>>()?;
+        let selected = self.unfolded(selection)?;
+        let selected: Vec<Instance> = selected.iter().map(|name| self.instance(name)).collect::<Result<_>>()?;
         let wanted: Vec<String> = selected.iter().map(Instance::to_string).collect();
         let declared = declared.iter().map(|name| Ok(self.instance(name)?.to_string()));
         let known = wanted.iter().cloned().map(Ok).chain(declared).collect::<Result<Vec<String>>>()?;

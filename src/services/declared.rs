@@ -10,15 +10,69 @@ use super::settings::known_keys;
 use crate::error::{Error, Place, Result};
 use crate::inventory::{Inventory, VarLayer};
 
-/// The host's `services:` list with its place; an inventory layer that names it replaces the one below.
-pub fn services(inventory: &Arc<Inventory>, host: &str) -> Result<Option<(Vec<String>, Option<Place>)>> {
+/// What a host is declared to run, and where that is said.
+#[derive(Clone, Debug, Default)]
+pub struct Declared {
+    /// Services, those that profiles stand for among them.
+    pub services: Vec<String>,
+    pub profiles: Vec<String>,
+    pub place: Option<Place>,
+}
+
+/// The host's `services:` list and its `profile:` (a name or several). The highest inventory layer that says either
+/// of them counts; where it says both, the list comes on top of the profile.
+pub fn of_host(catalogue: &Catalogue, inventory: &Arc<Inventory>, host: &str) -> Result<Option<Declared>> {
     let layers = inventory.layers(host);
-    let Some(layer) = layers.iter().rev().find(|layer| layer.vars.contains_key("services")) else { return Ok(None) };
-    let place = layer.place(&["services"]).cloned();
-    let wrong = || at(place.as_ref(), "`services` must be a list of service names".to_owned());
-    let items = layer.vars.get("services").and_then(Value::as_array).ok_or_else(wrong)?;
-    let names = items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong));
-    Ok(Some((names.collect::<Result<_>>()?, place)))
+    let says = |layer: &&VarLayer| layer.vars.contains_key("services") || layer.vars.contains_key("profile");
+    let Some(layer) = layers.iter().rev().find(says) else { return Ok(None) };
+    let words = |key: &str, one: bool, wrong: &str| -> Result<Vec<String>> {
+        let wrong = || at(layer.place(&[key]), wrong.to_owned());
+        match layer.vars.get(key) {
+            None => Ok(Vec::new()),
+            Some(Value::Null) if one => Ok(Vec::new()),
+            Some(Value::String(name)) if one => Ok(vec![name.clone()]),
+            Some(Value::Array(items)) => {
+                items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
+            }
+            Some(_) => Err(wrong()),
+        }
+    };
+    let mut profiles = words("profile", true, "`profile` must be the name of a profile, or a list of them")?;
+    let listed = words("services", false, "`services` must be a list of service names")?;
+    let placed_at =
+        |key: &str, error: Error| if error.place.is_some() { error } else { placed(layer.place(&[key]), error) };
+    let mut names = Vec::new();
+    for profile in &mut profiles {
+        *profile = profile.trim_start_matches('@').to_owned();
+        let name = format!("@{profile}");
+        names.extend(catalogue.unfolded(&[name]).map_err(|error| placed_at("profile", error))?);
+    }
+    for name in &listed {
+        if catalogue.profile_called(name).map_err(|error| placed_at("services", error))?.is_some() {
+            profiles.push(name.trim_start_matches('@').to_owned());
+        }
+        let unfolded = catalogue.unfolded(std::slice::from_ref(name));
+        names.extend(unfolded.map_err(|error| placed_at("services", error))?);
+    }
+    // the same one from a profile and from the list is one
+    let mut services: Vec<String> = Vec::new();
+    let same = |name: &String| catalogue.instance(name).map_or_else(|_| name.clone(), |instance| instance.to_string());
+    for name in names {
+        if !services.iter().any(|known| same(known) == same(&name)) {
+            services.push(name);
+        }
+    }
+    let place = layer.place(&["services"]).or_else(|| layer.place(&["profile"])).cloned();
+    Ok(Some(Declared { services, profiles, place }))
+}
+
+/// The host's declared services with the place where that is said.
+pub fn services(
+    catalogue: &Catalogue,
+    inventory: &Arc<Inventory>,
+    host: &str,
+) -> Result<Option<(Vec<String>, Option<Place>)>> {
+    Ok(of_host(catalogue, inventory, host)?.map(|declared| (declared.services, declared.place)))
 }
 
 /// Every key of `settings:` and `versions:` that nothing answers to.
@@ -94,7 +148,7 @@ fn instances(catalogue: &Catalogue, inventory: &Arc<Inventory>, layer: &VarLayer
             let Ok(instance) = catalogue.instance(name) else { continue };
             let everywhere: Vec<String> = inventory
                 .hosts()
-                .filter_map(|host| services(inventory, &host.name).ok().flatten())
+                .filter_map(|host| services(catalogue, inventory, &host.name).ok().flatten())
                 .flat_map(|(names, _)| names)
                 .filter_map(|name| Some(catalogue.instance(&name).ok()?.to_string()))
                 .collect();

@@ -290,3 +290,22 @@ fn templates(package: &Package, findings: &mut Vec<Error>) {
         );
     }
 }
+
+/// Lines of `_global/.env.example` that reach nobody.
+pub fn globals(catalogue: &Catalogue) -> Vec<Error> {
+    let packages = || catalogue.packages.values();
+    let keys: Vec<String> = packages().flat_map(super::settings::known_keys).collect();
+    let secrets: Vec<String> = packages().flat_map(super::settings::secret_names).collect();
+    let complaint = |(key, default): (&String, &super::catalogue::EnvDefault)| {
+        if secrets.contains(key) {
+            let text = format!("`{key}` is a secret, and this file is in clear");
+            return Some(
+                Error::at(&default.place, text).hint(format!("`provision secrets set global/{key} --host CLIENT`")),
+            );
+        }
+        let unknown =
+            (!keys.contains(key)).then(|| Error::at(&default.place, format!("no package has a setting `{key}`")));
+        unknown.map(|error| error.did_you_mean(key, keys.iter().map(String::as_str)))
+    };
+    catalogue.globals.iter().filter_map(complaint).collect()
+}

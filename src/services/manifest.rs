@@ -174,6 +174,9 @@ pub struct SecretSpec {
     pub length: usize,
     #[serde(rename = "type", default = "base64url")]
     pub kind: String,
+    /// One value for all of the client's services that declare it: kept in the host's `global.env.age`.
+    #[serde(default)]
+    pub shared: bool,
     /// What a new value needs besides new containers.
     #[serde(default)]
     pub rotate: Option<Rotate>,

@@ -1,8 +1,8 @@
 //! A package and its settings become what the deploy playbook works on: the stack's text, the environment, folders,
 //! files, jobs and URLs. A pure function: the same input gives the same bytes.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -48,6 +48,8 @@ pub struct HostPlace {
     pub runtime: String,
     pub deploy_root: String,
     pub mode: Mode,
+    /// The operator's folder with this client's own versions of packages' files: `files/<host>/<service>/…`.
+    pub own_files: PathBuf,
 }
 
 /// Variables that every template of a package may use besides its settings.
@@ -93,6 +95,7 @@ pub(super) fn sample_of(
         runtime: runtime.to_owned(),
         deploy_root: "/opt/sample".to_owned(),
         mode,
+        own_files: PathBuf::new(),
     };
     let mut vars = deploy_vars(package, instance, &host, &package.manifest.version);
     for (key, value) in [
@@ -180,9 +183,13 @@ pub fn render(
     let env: Object =
         settings.values.iter().map(|(key, setting)| (key.clone(), Value::from(setting.value.clone()))).collect();
 
+    let own = own_files(package, instance, host)?;
     let mut files = Vec::new();
     for file in &manifest.files {
-        let content = package.read(&file.src)?;
+        let content = match own.get(&file.src) {
+            Some(content) => content.clone(),
+            None => package.read(&file.src)?,
+        };
         let content = if file.template {
             let path = package.dir.join(&file.src);
             scope.text(&content, &path).map_err(|fault| template_error(fault, &path))?
@@ -315,6 +322,8 @@ pub fn render(
         "label": format!("{label}={project}"),
         "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files, "builds": builds,
         "databases": databases, "jobs": jobs, "actions": actions, "urls": urls, "links": links, "ports": ports, "container_names": names, "images": images,
+        // empty: all of it
+        "parts": [],
         "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,
@@ -326,6 +335,31 @@ pub fn render(
     }
     let vars = Map::from_iter([("service".to_owned(), service)]);
     Ok(Rendered { id: name, version: version.to_owned(), vars, digest, url, requires })
+}
+
+/// The client's own versions of the package's files (a logo, a style sheet), by the name that the manifest gives as `src`;
+/// those of the instance win over those of the package.
+fn own_files(package: &Package, instance: &Instance, host: &HostPlace) -> Result<HashMap<String, String>> {
+    let mut own = HashMap::new();
+    let (all, one) = (host.own_files.join(&package.id), host.own_files.join(instance.to_string()));
+    let folders = if all == one { vec![all] } else { vec![all, one] };
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        for name in shipped::walk(folder) {
+            let (path, name) = (folder.join(&name), name.to_string_lossy().into_owned());
+            let known = || package.manifest.files.iter().map(|file| file.src.as_str());
+            if !known().any(|src| src == name) {
+                let text = format!("`{}` has no file `{name}` that a client could have its own of", package.id);
+                let list = known().collect::<Vec<_>>().join(", ");
+                let hint =
+                    if list.is_empty() { "its manifest has no `files`".to_owned() } else { format!("it has: {list}") };
+                return Err(Error::at(&Place::file(path), text).hint(hint).did_you_mean(&name, known()));
+            }
+            let content = shipped::read_to_string(&path)
+                .map_err(|error| Error::at(&Place::file(path.clone()), format!("cannot read it as text: {error}")))?;
+            own.insert(name, content);
+        }
+    }
+    Ok(own)
 }
 
 /// What `host_requirements` compares with the server before anything is touched.

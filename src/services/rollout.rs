@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::backup::{self, Choices};
 use super::instance::Instance;
+use super::parts::{self, Grain};
 use super::render::{self, HostPlace, Rendered};
 use super::settings::{self, Settings, Sources};
 use super::world::host_scope;
@@ -23,6 +24,8 @@ pub struct Selection {
     pub services: Option<Vec<String>>,
     /// false: only the named ones, not what they depend on.
     pub with_dependencies: bool,
+    /// Whether `chat/worker` may be said.
+    pub grain: Grain,
 }
 
 /// One host's services in the order of their deployment.
@@ -62,6 +65,18 @@ impl Rollout {
     /// Are there secrets that were made now and are not stored yet?
     pub fn generates(&self) -> bool {
         self.hosts.values().any(HostServices::generates)
+    }
+
+    /// Where a part of a service is named on a host that runs swarm: `host`, `chat`.
+    pub fn part_under_swarm(&self) -> Option<(&str, &str)> {
+        let of = |service: &Rendered, key: &str| service.vars.get("service").and_then(|vars| vars.get(key).cloned());
+        self.hosts.values().find_map(|host| {
+            let part = host.services.iter().find(|service| {
+                of(service, "runtime") == Some(Value::from("swarm"))
+                    && of(service, "parts").is_some_and(|parts| parts.as_array().is_some_and(|parts| !parts.is_empty()))
+            });
+            part.map(|service| (host.host.as_str(), service.id.as_str()))
+        })
     }
 
     /// The same for a verb that brings nothing to a host: secrets that were made up for the templates are not kept.
@@ -126,11 +141,17 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
     if let Some(error) = Error::all(declared::mistakes(catalogue, sources.inventory, host)) {
         return Err(error);
     }
-    let declared = declared::services(sources.inventory, host)?;
+    let declared = declared::services(catalogue, sources.inventory, host)?;
     let there = declared.as_ref().map(|(names, _)| names.clone()).unwrap_or_default();
+    let mut parts = IndexMap::new();
     let (chosen, place) = match &selection.services {
         Some(services) if services.iter().any(|service| service == "all") => declared.unwrap_or_default(),
-        Some(services) => (services.clone(), None),
+        Some(services) if selection.grain == Grain::Parts => {
+            let (services, named) = parts::split(catalogue, services)?;
+            parts = named;
+            (catalogue.unfolded(&services)?, None)
+        }
+        Some(services) => (catalogue.unfolded(services)?, None),
         None => declared.ok_or_else(|| {
             Error::new(format!("host `{host}` declares no services")).hint(format!(
                 "add `services: [{}]` to host_vars/{host}.yml, or name them with --services",
@@ -154,6 +175,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
         runtime: text_var(&base, "runtime", "compose", host)?,
         deploy_root: text_var(&base, "deploy_root", "/opt/ATS/VersatileHub", host)?,
         mode: Mode::of(&base, host)?,
+        own_files: sources.inventory.data_dir().join("files").join(host),
     };
     if !["compose", "swarm"].contains(&place.runtime.as_str()) {
         return Err(
@@ -162,7 +184,7 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
     }
     let backups = Choices::load(sources, host, &base)?;
     let (mut services, mut settings, mut errors) = (Vec::new(), IndexMap::new(), Vec::new());
-    let mut exports = Object::new();
+    let (mut exports, mut made) = (Object::new(), IndexMap::new());
     for id in &all {
         let (package, instance) = (catalogue.get(id)?, catalogue.instance(id)?);
         let chosen = order.contains(id);
@@ -184,14 +206,17 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
             .collect();
         // nobody is asked about what is not rolled out
         let sources = Sources { questions: sources.questions.filter(|_| chosen), ..*sources };
-        let rendered = sources.resolve(host, package, &instance, &scope).and_then(|resolved| {
+        let rendered = sources.resolve(host, package, &instance, &scope, &mut made).and_then(|resolved| {
             let exported = resolved
                 .scope
                 .value(&Value::Object(package.manifest.exports.clone()))
                 .map_err(|fault| fault.at(&package.place()))?;
             if chosen {
                 let placed = render::Placed { package, instance: &instance, host: &place, version: &version };
-                let rendered = render::render(catalogue, placed, &resolved, requires, &backups)?;
+                let mut rendered = render::render(catalogue, placed, &resolved, requires, &backups)?;
+                if let Some(parts) = parts.get(id) {
+                    parts::narrow(&mut rendered, parts)?;
+                }
                 services.push(rendered);
             }
             Ok((resolved, exported))

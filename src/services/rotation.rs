@@ -47,12 +47,13 @@ impl Rotation {
     }
 
     fn add(&mut self, sources: &Sources<'_>, replaced: &Replaced, host: &str, also: &[String]) -> Result<()> {
-        let mut services = declared::services(sources.inventory, host)?.map(|(names, _)| names).unwrap_or_default();
+        let mut services =
+            declared::services(sources.catalogue, sources.inventory, host)?.map(|(names, _)| names).unwrap_or_default();
         services.extend(also.iter().filter(|name| !services.contains(name)).cloned().collect::<Vec<_>>());
         if services.is_empty() {
             return Ok(());
         }
-        let selection = Selection { services: Some(services), with_dependencies: true };
+        let selection = Selection { services: Some(services), with_dependencies: true, ..Selection::default() };
         let prepare = |replaced| {
             let sources = Sources { replaced, questions: None, ..*sources };
             let mut rollout = Rollout::prepare(&sources, &[host.to_owned()], &selection)?;

@@ -1,6 +1,6 @@
 //! A service's settings on one host, layer over layer, each with the place that won.
 //!
-//! Low → high: the manifest's default, `.env.example`, the mode's value, the inventory's layers (there a `settings:` mapping by service,
+//! Low → high: the manifest's default, `.env.example`, `_global/.env.example` of the registry, the mode's value, the inventory's layers (there a `settings:` mapping by service,
 //! or a plain variable of the key's name), the host's `global.env.age`, the service's `<service>.env.age`, `-e`.
 //! Values of the inventory and the package may be templates; values of age files and `-e` are taken as they are.
 
@@ -75,6 +75,8 @@ pub struct Settings {
     pub scope: Scope,
     /// Secrets that were generated now and are not yet in the host's age file.
     pub generated: Vec<String>,
+    /// Secrets that the client's services have in common.
+    pub shared: Vec<String>,
 }
 
 /// A value on its way up the layers.
@@ -89,9 +91,17 @@ struct Candidate {
 impl Sources<'_> {
     /// Resolves one service on one host. `base` is the host's scope with the deploy variables. Generates missing
     /// secrets in memory; [`store`] writes them. All problems at once: missing settings, values of the wrong kind.
-    pub fn resolve(&self, host: &str, package: &Package, instance: &Instance, base: &Scope) -> Result<Settings> {
+    /// `made` are the shared secrets that were generated for the host's other services.
+    pub fn resolve(
+        &self,
+        host: &str,
+        package: &Package,
+        instance: &Instance,
+        base: &Scope,
+        made: &mut IndexMap<String, String>,
+    ) -> Result<Settings> {
         let mut layers = self.layers(host, package, instance, Mode::of(base, host)?)?;
-        let generated = generate_missing(package, &mut layers)?;
+        let generated = generate_missing(package, &mut layers, made)?;
         let written = |raw: bool| -> Object {
             let chosen = layers.iter().filter(|(_, candidate)| candidate.raw == raw && !candidate.value.is_null());
             chosen.map(|(key, candidate)| (key.clone(), candidate.value.clone())).collect()
@@ -130,7 +140,7 @@ impl Sources<'_> {
             Some(error) => Err(error),
             None => {
                 scope.push(Layer::raw(texts));
-                Ok(Settings { values, scope, generated })
+                Ok(Settings { values, scope, generated, shared: shared_keys(package) })
             }
         }
     }
@@ -164,6 +174,13 @@ impl Sources<'_> {
             } else if !layers.values.contains_key(key) {
                 let origin = Origin { layer: "required by the package".to_owned(), place: Some(default.place.clone()) };
                 layers.put(key, Value::Null, false, origin);
+            }
+        }
+        for (key, default) in &self.catalogue.globals {
+            let known = layers.values.get(key).is_some_and(|candidate| !candidate.secret);
+            if known && !default.value.is_empty() {
+                let origin = Origin { layer: "default of the registry".to_owned(), place: Some(default.place.clone()) };
+                layers.put(key, Value::String(default.value.clone()), false, origin);
             }
         }
         for (key, value) in manifest.modes.of(mode).into_iter().flat_map(|variant| &variant.settings) {
@@ -228,6 +245,17 @@ impl Sources<'_> {
     ) -> Vec<Error> {
         let mut errors = Vec::new();
         let value = |key: &str| values.get(key).map(|setting| setting.value.as_str()).unwrap_or_default();
+        for key in shared_keys(package) {
+            let own = format!("vps_data/{host}/{instance}.env.age");
+            if values.get(&key).is_some_and(|setting| setting.origin.layer == own) {
+                let text = format!(
+                    "host `{host}`: `{key}` is one secret for several services, but {own} has a value of its own"
+                );
+                errors.push(Error::new(text).hint(format!(
+                    "`provision secrets set global/{key} --host {host}` stores the common one; take the line out with `provision secrets edit {instance} --host {host}`"
+                )));
+            }
+        }
         let mut missing = |key: &str, help: &str| {
             let text = format!("host `{host}`: service `{instance}` needs `{key}`");
             let what = if help.is_empty() { String::new() } else { format!(" ({help})") };
@@ -307,18 +335,27 @@ pub fn store(
     if settings.generated.is_empty() {
         return Ok(false);
     }
-    let path = env_path(inventory, host, service);
-    let mut file = EnvFile::load(&path, identities)?;
-    for key in &settings.generated {
-        if let Some(setting) = settings.values.get(key) {
-            file.set(key, Secret::new(setting.value.clone()))?;
+    let (common, own): (Vec<&String>, Vec<&String>) =
+        settings.generated.iter().partition(|key| settings.shared.contains(key));
+    let mut written = false;
+    for (name, keys) in [("global", common), (service, own)] {
+        if keys.is_empty() {
+            continue;
         }
+        let path = env_path(inventory, host, name);
+        let mut file = EnvFile::load(&path, identities)?;
+        for key in keys {
+            if let Some(setting) = settings.values.get(key) {
+                file.set(key, Secret::new(setting.value.clone()))?;
+            }
+        }
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| Error::new(format!("cannot create `{}`: {error}", folder.display())))?;
+        }
+        written |= file.save(&path, &recipients(inventory)?)?;
     }
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| Error::new(format!("cannot create `{}`: {error}", folder.display())))?;
-    }
-    file.save(&path, &recipients(inventory)?)
+    Ok(written)
 }
 
 struct Layers<'a> {
@@ -362,7 +399,17 @@ fn secret_keys(package: &Package) -> impl Iterator<Item = String> {
     declared.chain(package.manifest.databases.iter().map(|database| database.password_var.clone()))
 }
 
-fn generate_missing(package: &Package, layers: &mut IndexMap<String, Candidate>) -> Result<Vec<String>> {
+/// Secrets that are one for all services of a client.
+fn shared_keys(package: &Package) -> Vec<String> {
+    let shared = package.manifest.secrets.iter().filter(|secret| secret.shared);
+    shared.map(|secret| secret.key.clone()).collect()
+}
+
+fn generate_missing(
+    package: &Package,
+    layers: &mut IndexMap<String, Candidate>,
+    made: &mut IndexMap<String, String>,
+) -> Result<Vec<String>> {
     let mut generated = Vec::new();
     for key in secret_keys(package) {
         let Some(candidate) = layers.get_mut(&key).filter(|candidate| candidate.value.is_null()) else { continue };
@@ -371,8 +418,15 @@ fn generate_missing(package: &Package, layers: &mut IndexMap<String, Candidate>)
             Some(spec) => spec.kind.parse().map_err(|error: Error| Error { place: Some(package.place()), ..error })?,
             None => SecretKind::default(),
         };
-        let secret = generate(&kind, spec.map_or(32, |spec| spec.length))?;
-        candidate.value = Value::String(secret.reveal().to_owned());
+        let shared = spec.is_some_and(|spec| spec.shared);
+        let value = match made.get(&key).filter(|_| shared) {
+            Some(value) => value.clone(),
+            None => generate(&kind, spec.map_or(32, |spec| spec.length))?.reveal().to_owned(),
+        };
+        if shared {
+            made.insert(key.clone(), value.clone());
+        }
+        candidate.value = Value::String(value);
         candidate.raw = true;
         candidate.origin = Origin { layer: "generated".to_owned(), place: None };
         generated.push(key);

@@ -1,4 +1,4 @@
-//! Functions of templates: `lookup`, `query`, `q`, `now`, `undef`.
+//! Functions of templates: `lookup`, `query`, `q`, `now`, `undef`, `dsn`.
 
 use minijinja::value::{Rest, ValueOrKwargs};
 use minijinja::{Environment, Error, State, Value};
@@ -7,7 +7,7 @@ use super::args::{Args, Outcome, entries, items, mapping, wrong};
 use super::{Fault, engine, lookups, time};
 
 /// Names that are functions, not variables.
-pub(super) const NAMES: &[&str] = &["lookup", "query", "q", "now", "undef"];
+pub(super) const NAMES: &[&str] = &["lookup", "query", "q", "now", "undef", "dsn"];
 
 type Function = fn(&mut State<'_, '_>, &Args) -> Outcome;
 
@@ -46,6 +46,8 @@ const FUNCTIONS: &[(&str, Function)] = &[
         pairs.extend(args.named().iter().map(|(key, value)| (Value::from(key.as_str()), value.clone())));
         Ok(mapping(pairs))
     }),
+    // an address of a database with whatever its password may be made of
+    ("dsn", |_, args| dsn(args)),
     ("now", |_, args| time::now(args)),
     ("undef", |_, args| {
         let message = args.text(0, "hint")?.unwrap_or_else(|| "an undefined value was used".to_owned());
@@ -60,6 +62,51 @@ pub(super) fn register(env: &mut Environment<'static>) {
             function(state, &Args::new(&values)?)
         });
     }
+}
+
+/// `dsn('postgresql', user, password, host, port, database, sslmode='require')`: every part percent-encoded.
+fn dsn(args: &Args) -> Result<Value, Error> {
+    const PARTS: [&str; 6] = ["scheme", "user", "password", "host", "port", "database"];
+    let part = |index: usize| -> Result<String, Error> {
+        Ok(args.text(index, PARTS[index])?.filter(|text| !text.is_empty()).unwrap_or_default())
+    };
+    let (scheme, host) = (part(0)?, part(3)?);
+    if scheme.is_empty() || host.is_empty() {
+        return Err(wrong("`dsn` needs a scheme and a host: dsn('postgresql', user, password, host, port, database)"));
+    }
+    let mut text = format!("{scheme}://");
+    let (user, password) = (encoded(&part(1)?), encoded(&part(2)?));
+    match (user.is_empty(), password.is_empty()) {
+        (true, true) => {}
+        (_, true) => text.push_str(&format!("{user}@")),
+        (_, false) => text.push_str(&format!("{user}:{password}@")),
+    }
+    text.push_str(&host);
+    let (port, database) = (part(4)?, encoded(&part(5)?));
+    if !port.is_empty() {
+        text.push_str(&format!(":{port}"));
+    }
+    if !database.is_empty() {
+        text.push_str(&format!("/{database}"));
+    }
+    let named = args.named().iter().filter(|(name, _)| !PARTS.contains(&name.as_str()));
+    for (index, (name, value)) in named.enumerate() {
+        let sign = if index == 0 { '?' } else { '&' };
+        text.push_str(&format!("{sign}{}={}", encoded(name), encoded(&super::args::text(value)?)));
+    }
+    Ok(Value::from(text))
+}
+
+/// What a part of an address may not hold, as `%XX`; a `/` as well.
+fn encoded(text: &str) -> String {
+    let mut done = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => done.push(char::from(byte)),
+            _ => done.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    done
 }
 
 fn looked_up(state: &mut State<'_, '_>, args: &Args) -> Result<Vec<Value>, Error> {

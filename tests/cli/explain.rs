@@ -21,6 +21,13 @@ const LAYERS: &[(&str, fn(&Project), &str)] = &[
         "registry/shop/.env.example:2 (default of the package)",
     ),
     (
+        "_global/.env.example",
+        |project| {
+            project.file("registry/_global/.env.example", "# For all.\nSHOP_PORT=by-registry\nNOBODY=has it\n");
+        },
+        "registry/_global/.env.example:2 (default of the registry)",
+    ),
+    (
         "a plain variable of all",
         |project| {
             let text = project.read("inventory/group_vars/all.yml");

@@ -267,7 +267,10 @@ fn the_shipped_packages_are_clean() {
     assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
     let packages = manifests().len();
     assert!(packages >= 8, "{packages}");
-    assert_eq!(ended.stdout.lines().filter(|line| line.ends_with(" ok")).count(), packages);
+    let fine = |profile: bool| {
+        ended.stdout.lines().filter(move |line| line.ends_with(" ok") && line.starts_with('@') == profile)
+    };
+    assert_eq!((fine(false).count(), fine(true).count() >= 5), (packages, true), "{}", ended.stdout);
 }
 
 fn root() -> &'static Path {

@@ -5,6 +5,7 @@
 mod actions;
 mod author;
 mod bad_input;
+mod common_settings;
 mod explain;
 mod guard;
 mod help;
@@ -13,6 +14,7 @@ mod lifecycle;
 mod lint;
 mod modes;
 mod notify;
+mod profiles;
 mod project;
 mod secrets;
 mod verbs;

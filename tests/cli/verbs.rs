@@ -13,7 +13,7 @@ fn the_inventory_is_shown() {
     let json: Value = serde_json::from_str(&project.says(&["inventory", "list", "ana", "--json"])).unwrap();
     assert_eq!(
         json,
-        serde_json::json!([{"host": "ana", "address": "127.0.0.1", "groups": ["clients"], "services": ["shop"]}])
+        serde_json::json!([{"host": "ana", "address": "127.0.0.1", "groups": ["clients"], "services": ["shop"], "profiles": []}])
     );
     assert!(project.says(&["inventory", "graph", "--color", "never"]).contains("clients ana, beto\n"));
     let vars = project.says(&["inventory", "-i", "inventory", "vars", "ana"]);

@@ -75,7 +75,7 @@ fn cases() -> Vec<Case> {
         replaced: None,
     };
     let services: Vec<String> = catalogue.ids().map(str::to_owned).collect();
-    let selection = Selection { services: Some(services), with_dependencies: true };
+    let selection = Selection { services: Some(services), with_dependencies: true, ..Selection::default() };
     let rollout = Rollout::prepare(&sources, &names, &selection).unwrap();
     let mut cases = Vec::new();
     for (host, services) in &rollout.hosts {

@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod stage;
 
+mod detached;
 mod locks;
 mod plans;
 mod resume;

@@ -95,7 +95,7 @@ fn clients(flags: &FleetFlags) -> Result<Next> {
 fn client_entries(fleet: &Fleet) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for host in fleet.inventory.hosts() {
-        let declared = crate::services::declared::services(&fleet.inventory, &host.name)?;
+        let declared = crate::services::declared::services(&fleet.catalogue, &fleet.inventory, &host.name)?;
         let declared = declared.map(|(services, _)| services).unwrap_or_default();
         let vars = fleet.inventory.vars(&host.name);
         let address = vars.get("ansible_host").and_then(|value| value.as_str()).unwrap_or_default().to_owned();

@@ -69,6 +69,19 @@ pub fn entries(fleet: &Fleet, hosts: &[String], answers: Answers) -> Vec<Entry> 
             ..Entry::default()
         });
     }
+    for (name, profile) in &fleet.catalogue.profiles {
+        let id = format!("@{name}");
+        if let (Ok(profile), Ok(services)) = (profile, fleet.catalogue.unfolded(std::slice::from_ref(&id))) {
+            entries.push(Entry {
+                heading: "Perfiles".to_owned(),
+                title: profile.name.clone(),
+                state_text: services.join(", "),
+                detail: vec![profile.description.clone(), format!("servicios: {}", services.join(", "))],
+                id,
+                ..Entry::default()
+            });
+        }
+    }
     for (id, error) in &fleet.catalogue.broken {
         entries.push(Entry {
             heading: "Rotos".to_owned(),

@@ -1,0 +1,59 @@
+//! Hosts that work alone.
+
+use super::stage::{is, last_events};
+use super::{Fleet, enter, until, version};
+
+/// Everything that a detached run may leave on a host.
+fn left(fleet: &Fleet, host: &str) -> String {
+    fleet.stage.inside(
+        host,
+        "ls -d /run/provision /var/lib/provision/detached 2>/dev/null; systemctl list-units --all --plain --no-legend 'provision-2*'; \
+         pgrep -af '[d]etached/' || true; ls /run/lock | grep '^provision.lock.by' || true",
+    )
+}
+
+#[test]
+fn hosts_work_alone_and_whoever_has_the_key_hears_of_it() {
+    let Some(mut fleet) = enter("hosts_work_alone_and_whoever_has_the_key_hears_of_it") else { return };
+    let two = version("31");
+    let ran = fleet.must("ana", &["up", "--all", "--yes", "--detach", "-e", &two], 0);
+    let line = ran.stdout.lines().find(|line| line.contains("goes on without this machine")).unwrap().to_owned();
+    let run = line.split_whitespace().nth(1).unwrap().to_owned();
+    // no process of it is left here, so nothing there hangs on this machine
+    let list = fleet.must("eva", &["attach"], 0).stdout;
+    assert_eq!(list.matches(run.as_str()).count(), 2, "{list}");
+    until("both hosts are done", 90, || fleet.both() == ("version 31".to_owned(), "version 31".to_owned()));
+
+    // from another folder of journals
+    fleet.runs = fleet.stage.runs("attached");
+    let ran = fleet.must("eva", &["attach", &run], 0);
+    assert!(
+        ran.stdout.contains("all well") && ran.stderr.contains("[app] Containers"),
+        "{}\n{}",
+        ran.stdout,
+        ran.stderr
+    );
+    let events = last_events(&fleet.runs);
+    assert_eq!(events.iter().filter(|event| is(event, "run_started")).count(), 1);
+    assert_eq!(events.iter().filter(|event| is(event, "service_finished")).count(), 2);
+    let numbers: Vec<u64> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=events.len() as u64).collect::<Vec<_>>());
+    assert!(fleet.must("eva", &["history"], 0).stdout.contains(&run));
+    for host in ["r1", "r2"] {
+        assert_eq!(left(&fleet, host), "", "{host}");
+    }
+    let ran = fleet.must("eva", &["attach", &run], 2);
+    assert!(ran.stderr.contains("no client has a run"), "{}", ran.stderr);
+
+    // a failure is heard of as well, while it goes on
+    let ran = fleet.must("ana", &["up", "--host", "r1", "--yes", "--detach", "-e", &version("bad")], 0);
+    let run =
+        ran.stdout.lines().find(|line| line.contains("goes on")).unwrap().split_whitespace().nth(1).unwrap().to_owned();
+    let ran = fleet.must("ana", &["attach", &run, "--host", "r1"], 1);
+    assert!(ran.stdout.contains("1 of 1 hosts failed"), "{}", ran.stdout);
+    assert_eq!(left(&fleet, "r1"), "");
+
+    // what a host cannot do alone is refused before anything is touched
+    let ran = fleet.must("ana", &["update", "--all", "--yes", "--detach", "-e", &two], 2);
+    assert!(ran.stderr.contains("are decided by this machine"), "{}", ran.stderr);
+}
