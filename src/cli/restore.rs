@@ -45,6 +45,7 @@ pub struct Flags {
 pub async fn main(flags: Flags) -> Result<u8> {
     let (fleet, sources) = flags.slice.load()?;
     let mut slice = flags.slice.clone();
+    let asks = !flags.rehearse && !slice.run.check && !flags.yes_really;
     let (hosts, source) = match (&flags.to, sources.as_slice()) {
         (None, _) => (sources, None),
         (Some(to), [source]) => {
@@ -57,12 +58,12 @@ pub async fn main(flags: Flags) -> Result<u8> {
                     declared::services(&fleet.catalogue, &fleet.inventory, source)?.map(|(names, _)| names);
             }
             if !slice.run.check {
-                hand_over_secrets(
-                    &fleet,
-                    source,
-                    target,
-                    &fleet.catalogue.unfolded(slice.services.as_deref().unwrap_or_default())?,
-                )?;
+                let services = fleet.catalogue.unfolded(slice.services.as_deref().unwrap_or_default())?;
+                // the secrets' files are written here, so the question comes first
+                if asks && !may_overwrite(target, &services)? {
+                    return Ok(0);
+                }
+                hand_over_secrets(&fleet, source, target, &services)?;
             }
             (hosts, Some(source.clone()))
         }
@@ -82,20 +83,26 @@ pub async fn main(flags: Flags) -> Result<u8> {
         true => ("playbooks/rehearse.yml", "¿Ensayar la restauración?"),
         false => ("playbooks/restore.yml", "¿Restaurar?"),
     };
-    if !flags.rehearse && !slice.run.check {
-        for host in hosts.iter().filter(|_| !flags.yes_really) {
-            let services: Vec<&str> =
-                rollout.hosts.get(host).into_iter().flat_map(|host| &host.services).map(|s| s.id.as_str()).collect();
-            let what = format!("Se sobrescriben los datos de {} en {host}.", services.join(", "));
-            if !confirm_by_name(&what, host)? {
-                eprintln!("nothing was touched");
+    if asks && flags.to.is_none() {
+        for host in &hosts {
+            let services = rollout.hosts.get(host).into_iter().flat_map(|host| &host.services);
+            if !may_overwrite(host, &services.map(|service| service.id.clone()).collect::<Vec<_>>())? {
                 return Ok(0);
             }
         }
-        slice.yes = true;
     }
+    slice.yes |= !flags.rehearse && !slice.run.check;
     let book = Book { playbook, vars, skip_tags: &[], question };
     slice.perform(fleet, hosts, rollout, &book).await
+}
+
+/// Asks for the host's name.
+fn may_overwrite(host: &str, services: &[String]) -> Result<bool> {
+    let sure = confirm_by_name(&format!("Se sobrescriben los datos de {} en {host}.", services.join(", ")), host)?;
+    if !sure {
+        eprintln!("nothing was touched");
+    }
+    Ok(sure)
 }
 
 /// A copy that was pulled, decrypted into a file of this user that goes when the run ends.
