@@ -134,7 +134,7 @@ fi
 for d in "$@"; do
   [ -n "$d" ] || continue
   while [ ! -d "$d" ]; do d=$(dirname "$d"); done
-  df -P -k "$d" 2>/dev/null | sed -n '2s/^.* \([0-9][0-9]*\) *[0-9-]*%.*$/disk \1/p'
+  df -P -k "$d" 2>/dev/null | sed -n '2s/^.* \([0-9][0-9]*\)  *[0-9-]*%.*$/disk \1/p'
 done
 for f in /var/lib/provision/services/*.json; do
   [ -f "$f" ] && { printf 'record '; tr -d '\n' <"$f"; echo; }
