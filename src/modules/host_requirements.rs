@@ -360,6 +360,18 @@ mod tests {
 
     const SMALL: &str = "cpu 2\nmemory 2000000\ndocker 26.1.5+dfsg1\ncompose 2.26.1\ndisk 10485760\ndisk 52428800\n";
 
+    #[test]
+    fn the_room_is_what_df_calls_available() {
+        // a folder that does not exist yet counts where it will be
+        let output = std::process::Command::new("sh").args(["-c", ASK, "sh", "/none/of/these"]).output().unwrap();
+        let free = read(&String::from_utf8(output.stdout).unwrap()).disk_gb.unwrap();
+        let root = std::process::Command::new("df").args(["-P", "-k", "/"]).output().unwrap();
+        let root = String::from_utf8(root.stdout).unwrap();
+        let available: f64 = root.lines().nth(1).unwrap().split_whitespace().nth(3).unwrap().parse().unwrap();
+        // another file system, Docker's, may have less; a percentage taken for kilobytes is less than either has
+        assert!(free <= available / 1024.0 / 1024.0 + 1.0 && free > 101.0 / 1024.0 / 1024.0, "{free} GB");
+    }
+
     /// What it says, an error with its hint, warnings behind `!`.
     fn told(args: Value, host: &str) -> String {
         let module = build("host_requirements", args).map_err(|failure| failure.msg).unwrap();

@@ -1,6 +1,9 @@
 //! Backup and restore on a real host: PostgreSQL, MariaDB, Redis, files and a package's own job; archives on the host,
 //! restic in a folder, over SFTP and over REST; failures, locks, timers and copies. The data is compared byte for byte.
 
+#[path = "../common/processes.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod processes;
 mod restore;
 mod rotate;
 #[path = "../common/stage.rs"]

@@ -1,5 +1,6 @@
 //! `secrets rotate` on a real host: database users, administrators of servers, a failure that goes back, an interruption.
 
+use super::processes::Sampler;
 use super::{enter, must, run, stage};
 use stage::Stage;
 
@@ -41,8 +42,25 @@ fn env(stage: &Stage, service: &str, key: &str) -> String {
     stage.inside("a", &format!("sed -n 's/^{key}=//p' {root}/{service}/.env | tr -d \"'\\\"\"")).trim().to_owned()
 }
 
-/// Nothing of a value in what is kept of the runs, nor in an argument list on the host.
-fn leaks(stage: &Stage, values: &[&str]) {
+/// A rotation that goes well, with the process lists of both sides watched meanwhile. → what it said
+fn watched(stage: &Stage, name: &str, seen: &mut String) -> String {
+    let sampler = Sampler::start();
+    let said = must_secrets(stage, &["rotate", name, "--host", "a", "--yes"]);
+    for line in sampler.end().0 {
+        seen.push_str(&String::from_utf8_lossy(&line));
+        seen.push('\n');
+    }
+    said
+}
+
+/// Nothing of a value in what is kept of the runs, nor in an argument list.
+fn leaks(stage: &Stage, values: &[&str], seen: &str) {
+    for program in ["psql", "mariadb", "docker"] {
+        assert!(seen.contains(program), "the watch is blind: no {program}");
+    }
+    for value in values {
+        assert!(!seen.contains(value), "an argument list holds a secret");
+    }
     for file in walk(&stage.runs("rotate")) {
         let text = std::fs::read_to_string(&file).unwrap();
         for value in values {
@@ -73,8 +91,9 @@ fn a_secret_changes_with_everything_that_uses_it_or_not_at_all() {
     assert!(opens(stage, "postgres", "ledger", &first));
     assert_eq!(env(stage, "ledger", "PG_PASSWORD"), first);
 
+    let mut seen = String::new();
     // one that goes well: the old password opens nothing, the new one does
-    let said = must_secrets(stage, &["rotate", "ledger/PG_PASSWORD", "--host", "a", "--yes"]);
+    let said = watched(stage, "ledger/PG_PASSWORD", &mut seen);
     assert!(said.contains("a ledger/PG_PASSWORD: rotated; ledger made anew"), "{said}");
     let second = get(stage, "ledger/PG_PASSWORD");
     assert_ne!(first, second);
@@ -110,7 +129,7 @@ fn a_secret_changes_with_everything_that_uses_it_or_not_at_all() {
     let pending = get(stage, "ledger/PG_PASSWORD__NEXT");
     assert_eq!(get(stage, "ledger/PG_PASSWORD"), second);
     assert!(opens(stage, "postgres", "ledger", &second) || opens(stage, "postgres", "ledger", &pending));
-    must_secrets(stage, &["rotate", "ledger/PG_PASSWORD", "--host", "a", "--yes"]);
+    watched(stage, "ledger/PG_PASSWORD", &mut seen);
     assert_eq!(get(stage, "ledger/PG_PASSWORD"), pending);
     assert!(opens(stage, "postgres", "ledger", &pending));
     let back = secrets(stage, &["rotate", "ledger/PG_PASSWORD", "--host", "a", "--yes", "--back"]);
@@ -118,14 +137,14 @@ fn a_secret_changes_with_everything_that_uses_it_or_not_at_all() {
     assert!(back.stderr.contains("nothing to go back from"), "{}", back.stderr);
 
     // an administrator's own, of which another service has a copy
-    let said = must_secrets(stage, &["rotate", "mariadb/MARIADB_ROOT_PASSWORD", "--host", "a", "--yes"]);
+    let said = watched(stage, "mariadb/MARIADB_ROOT_PASSWORD", &mut seen);
     assert!(said.contains("rotated; mariadb, ledger made anew"), "{said}");
     let new_root = get(stage, "mariadb/MARIADB_ROOT_PASSWORD");
     assert_ne!(root, new_root);
     assert_eq!(get(stage, "ledger/MARIADB_ADMIN_PASSWORD"), new_root);
     assert!(opens(stage, "mariadb", "root", &new_root) && !opens(stage, "mariadb", "root", &root));
     let admin = get(stage, "postgres/POSTGRES_PASSWORD");
-    must_secrets(stage, &["rotate", "postgres/POSTGRES_PASSWORD", "--host", "a", "--yes"]);
+    watched(stage, "postgres/POSTGRES_PASSWORD", &mut seen);
     let new_admin = get(stage, "postgres/POSTGRES_PASSWORD");
     assert!(opens(stage, "postgres", "postgres", &new_admin) && !opens(stage, "postgres", "postgres", &admin));
     must(stage, "after", &["--host", "a", "--services", "postgres,mariadb,ledger", "--yes"]);
@@ -135,7 +154,7 @@ fn a_secret_changes_with_everything_that_uses_it_or_not_at_all() {
     let never = secrets(stage, &["rotate", "ledger/LEDGER_SEAL", "--host", "a", "--yes"]);
     never.expect(2);
     assert!(never.stderr.contains("could not be opened any more"), "{}", never.stderr);
-    leaks(stage, &[&first, &second, &pending, &root, &new_root, &admin, &new_admin]);
+    leaks(stage, &[&first, &second, &pending, &root, &new_root, &admin, &new_admin], &seen);
     must(stage, "down", &["down", "--host", "a", "--services", "ledger", "--yes"]);
     stage.inside(
         "a",

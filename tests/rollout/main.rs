@@ -9,6 +9,7 @@ mod fleet;
 mod interruptions;
 mod leaks;
 mod lost;
+#[path = "../common/processes.rs"]
 mod processes;
 #[path = "../common/stage.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
