@@ -73,6 +73,9 @@ pub(super) struct Batch {
     pub hosts: Vec<String>,
     pub magic: Arc<Object>,
     pub pace: Pace,
+    /// The variables that name the hosts still in the play, and how many had left it then. Made once for all hosts
+    /// and tasks: of many hosts these are long lists.
+    roster: Mutex<Option<(usize, Arc<Object>)>>,
     handlers: Mutex<Vec<Arc<Task>>>,
     /// How many hosts at once do a task that says `throttle`.
     throttles: Mutex<HashMap<Place, Arc<Semaphore>>>,
@@ -142,6 +145,7 @@ impl Batch {
             pace: Pace::new(hosts.iter().cloned()),
             magic: Arc::new(scope::about_batch(play, all)),
             hosts,
+            roster: Mutex::default(),
             handlers: Mutex::new(play.handlers.clone()),
             throttles: Mutex::default(),
             stop: AtomicBool::new(false),
@@ -149,6 +153,19 @@ impl Batch {
             governed: AtomicBool::new(false),
             closed: Mutex::default(),
         })
+    }
+
+    pub fn roster(&self) -> Arc<Object> {
+        let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = self.pace.gone();
+        match &*roster {
+            Some((then, vars)) if *then == gone => vars.clone(),
+            _ => {
+                let vars = Arc::new(scope::about_roster(self));
+                *roster = Some((gone, vars.clone()));
+                vars
+            }
+        }
     }
 
     pub fn stopped(&self) -> bool {
