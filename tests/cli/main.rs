@@ -6,6 +6,7 @@ mod actions;
 mod author;
 mod bad_input;
 mod common_settings;
+mod declare;
 mod explain;
 mod guard;
 mod help;
