@@ -5,6 +5,7 @@
 mod actions;
 mod author;
 mod bad_input;
+mod browser;
 mod common_settings;
 mod explain;
 mod guard;
@@ -16,5 +17,6 @@ mod modes;
 mod notify;
 mod profiles;
 mod project;
+mod report;
 mod secrets;
 mod verbs;
