@@ -7,6 +7,7 @@ mod author;
 mod bad_input;
 mod browser;
 mod common_settings;
+mod declare;
 mod explain;
 mod guard;
 mod help;
