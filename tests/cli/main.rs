@@ -5,6 +5,7 @@
 mod actions;
 mod author;
 mod bad_input;
+mod browser;
 mod common_settings;
 mod declare;
 mod explain;
@@ -18,5 +19,6 @@ mod modes;
 mod notify;
 mod profiles;
 mod project;
+mod report;
 mod secrets;
 mod verbs;
