@@ -253,7 +253,7 @@ mod tests {
     }
 
     fn host(host: &str, failed: u32) -> Kind {
-        Kind::HostFinished { host: host.to_owned(), counts: Counts { failed: failed as _, ..Counts::default() } }
+        Kind::HostFinished { host: host.to_owned(), counts: Counts { failed, ..Counts::default() } }
     }
 
     #[test]

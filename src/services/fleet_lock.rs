@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::error::{Error, Place, Result};
 use crate::yaml::{self, Node};
 
-const VERSION: &str = "1";
+const VERSION: i64 = 1;
 
 const HEAD: &str =
     "# What the image names of this fleet mean. Written by provision, moved by `provision update`; commit it.\n";
@@ -45,7 +45,7 @@ impl FleetLock {
         }
         for (key, value) in root.entries() {
             match key.as_str() {
-                Some("version") if value.to_value().to_string() == VERSION => {}
+                Some("version") if value.to_value() == VERSION => {}
                 Some("version") => {
                     return Err(wrong(value, format!("this program reads version {VERSION} of the fleet lock"))
                         .hint("use the version of provision that the team uses"));
@@ -82,7 +82,7 @@ impl FleetLock {
         use std::os::unix::fs::PermissionsExt;
         let trouble = |error: std::io::Error| Error::at(&Place::file(path), format!("cannot write the file: {error}"));
         let images = self.images.iter().map(|(name, digest)| (name.clone(), Value::from(digest.as_str()))).collect();
-        let value = serde_json::json!({"version": 1, "images": Value::Object(images)});
+        let value = serde_json::json!({"version": VERSION, "images": Value::Object(images)});
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(folder).map_err(trouble)?;
         let mode = std::fs::metadata(path).map_or(0o644, |known| known.permissions().mode() & 0o777);
