@@ -63,7 +63,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
             .hint("nothing was touched; make the plan anew with `provision plan`, read it, apply that")
     };
     let (mut fleet, hosts) = slice.load()?;
-    let rollout = document.of.prepare(&slice, &fleet, &hosts)?;
+    let rollout = document.of.prepare(&slice, &mut fleet, &hosts)?;
     let moved = document.inputs.moved(&document.inputs.again(&fleet, &hosts, Some(&rollout), Secrets::MaybeNew)?);
     if !moved.is_empty() {
         return Err(refuse(moved));
@@ -82,7 +82,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
         eprintln!("the plan has nothing to do");
         return Ok(0);
     }
-    let rollout = document.of.prepare(&slice, &fleet, &hosts)?;
+    let rollout = document.of.prepare(&slice, &mut fleet, &hosts)?;
     let book = document.of.book();
     match document.of {
         Of::Purge => {

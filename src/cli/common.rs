@@ -13,8 +13,8 @@ use crate::inventory::Inventory;
 use crate::plan::Object;
 use crate::report::{journal, style};
 use crate::secrets::{Identities, Redactor};
-use crate::services::Catalogue;
 use crate::services::settings::Sources;
+use crate::services::{Catalogue, FleetLock};
 use crate::yaml;
 
 /// Where the fleet is described.
@@ -55,6 +55,10 @@ pub struct Fleet {
     pub extra_vars: Object,
     pub redactor: Redactor,
     pub runs: PathBuf,
+    /// `fleet.lock`; this run may want others in it.
+    pub lock: Option<FleetLock>,
+    /// As the file has it.
+    pub stored_lock: Option<FleetLock>,
 }
 
 /// One redactor for the whole process: the program's own diagnostics pass through it as well.
@@ -72,8 +76,12 @@ impl FleetFlags {
                     .hint("name one with -i, or make a folder `inventory` with a hosts.yml"));
             }
         }
+        let inventory = Inventory::load(&self.inventory)?;
+        let lock = FleetLock::read(&lock_path(&inventory))?;
         Ok(Fleet {
-            inventory: Arc::new(Inventory::load(&self.inventory)?),
+            lock: lock.clone(),
+            stored_lock: lock,
+            inventory: Arc::new(inventory),
             catalogue: Catalogue::load(Path::new("."), &self.registry)?,
             identities: Identities::discover(&self.identity)?,
             extra_vars: extra_vars(&self.extra_vars)?,
@@ -94,7 +102,14 @@ impl Fleet {
             redactor: &self.redactor,
             questions: None,
             replaced: None,
+            lock: self.lock.as_ref(),
         }
+    }
+
+    /// Does this run want digests that the file does not have?
+    pub fn lock_has_moved(&self) -> bool {
+        let stored = self.stored_lock.clone().unwrap_or_default();
+        self.lock.as_ref().is_some_and(|lock| lock.moved(&stored).next().is_some())
     }
 
     /// The hosts of a pattern; `@failed` are those of the last run.
@@ -110,6 +125,11 @@ impl Fleet {
         }
         Ok(hosts)
     }
+}
+
+/// `fleet.lock` beside the inventory's folder.
+pub fn lock_path(inventory: &Inventory) -> PathBuf {
+    inventory.data_dir().parent().unwrap_or(Path::new("")).join("fleet.lock")
 }
 
 /// `-e` as Ansible reads it: later ones win; `key=value` values stay text.

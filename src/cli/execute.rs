@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::common::{Fleet, command_line};
+use super::digests::Promotion;
 use super::inputs::{Inputs, Secrets};
 use super::resume;
 use crate::engine::{self, Job, Kept, Locks};
@@ -74,6 +75,7 @@ pub async fn execute(
         false => limit.clone(),
     };
     resume::inputs_are_the_same(fleet, &hosts, services.as_ref())?;
+    let promotion = services.as_ref().filter(|_| !flags.check).and_then(|rollout| Promotion::of(fleet, rollout));
     let services = services.map(Arc::new);
     let ready = |run: &str| {
         if flags.check {
@@ -84,7 +86,8 @@ pub async fn execute(
         }
         Inputs::of(fleet, &hosts, services.as_deref(), Secrets::Stored)?.write(&fleet.runs, run)
     };
-    let extent = Extent { services: services.clone().map(|rollout| rollout as _), reporters: Vec::new() };
+    let reporters = promotion.into_iter().map(|promotion| Box::new(promotion) as Box<dyn Reporter>).collect();
+    let extent = Extent { services: services.clone().map(|rollout| rollout as _), reporters };
     execute_with(fleet, flags, plays, limit, extent, ready).await
 }
 

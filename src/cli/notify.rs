@@ -174,6 +174,47 @@ pub(super) fn after(fleet: &Fleet, tally: &Tally) {
     }
 }
 
+/// Tells what newer images a schedule found, by host and line; the same is told once.
+pub(super) fn newer(fleet: &Fleet, found: &[(String, String)]) {
+    let Some(schedule) = std::env::var(SCHEDULE).ok().filter(|name| !name.is_empty()) else { return };
+    let warn = |text: &str| eprintln!("{}", style::yellow(&format!("notifications: {}", fleet.redactor.text(text))));
+    let file = fleet.runs.join(".newer.json");
+    let read = |text: Vec<u8>| serde_json::from_slice::<BTreeMap<String, BTreeSet<String>>>(&text).ok();
+    let mut told = std::fs::read(&file).ok().and_then(read).unwrap_or_default();
+    let hosts: BTreeSet<String> = found.iter().map(|(host, _)| host.clone()).collect();
+    let all = match listeners(fleet, &hosts.into_iter().collect::<Vec<_>>()) {
+        Ok(all) => all,
+        Err(error) => return warn(&error.to_string()),
+    };
+    let mut due = Vec::new();
+    for Listener { destination, hosts } in all {
+        let lines: BTreeSet<String> =
+            found.iter().filter(|(host, _)| hosts.contains(host)).map(|(_, line)| line.clone()).collect();
+        let known = told.get(&destination.shown()).is_some_and(|before| lines.is_subset(before));
+        if destination.events.contains(&Occasion::Schedule) && !known {
+            let title = format!("schedule {schedule}: newer images for {} services", lines.len());
+            let text = lines.iter().cloned().collect::<Vec<_>>().join("\n");
+            let facts = json!({"schedule": schedule, "newer": lines});
+            told.insert(destination.shown(), lines);
+            due.push((destination, vec![Message { occasion: Occasion::Schedule, title, text, facts }]));
+        }
+    }
+    for (destination, came_of_it) in deliver(due) {
+        if let Err(why) = came_of_it {
+            warn(&format!("{}: not delivered: {why}; it is told with the next look", destination.shown()));
+            told.remove(&destination.shown());
+        }
+    }
+    let written = serde_json::to_vec(&told).map_err(std::io::Error::from);
+    let written = written.and_then(|text| {
+        std::fs::create_dir_all(&fleet.runs)?;
+        std::fs::write(&file, text)
+    });
+    if let Err(error) = written {
+        warn(&format!("cannot note what was told in `{}`: {error}", file.display()));
+    }
+}
+
 /// Tells that a schedule's run did not even begin.
 pub(super) fn not_started(fleet: &Fleet, hosts: &[String], schedule: &str, code: u8) {
     let warn = |text: &str| eprintln!("notifications: {}", fleet.redactor.text(text));

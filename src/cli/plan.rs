@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::common::Fleet;
+use super::digests::Look;
 use super::execute::{drive, job};
 use super::inputs::{Inputs, Secrets};
 use super::slice::{Book, Dependencies, SliceFlags, load_book};
@@ -21,7 +22,7 @@ use crate::plan::{Diff, Object};
 use crate::report::journal;
 use crate::report::style::{bold, dim, duration, yellow};
 use crate::report::tally::cause_word;
-use crate::services::Rollout;
+use crate::services::{Grain, Rollout};
 
 /// The form of the document; another one is refused.
 const FORMAT: u32 = 1;
@@ -80,9 +81,11 @@ impl Of {
     }
 
     /// The slice's services as the verb itself takes them.
-    pub fn prepare(self, slice: &SliceFlags, fleet: &Fleet, hosts: &[String]) -> Result<Rollout> {
+    pub fn prepare(self, slice: &SliceFlags, fleet: &mut Fleet, hosts: &[String]) -> Result<Rollout> {
+        let locked = |fleet, look| slice.prepare_locked(Grain::Services, fleet, hosts, Dependencies::Included, look);
         match self {
-            Of::Rollout | Of::Up | Of::Update => slice.prepare(fleet, hosts, Dependencies::Included),
+            Of::Rollout | Of::Up => locked(fleet, Look::Missing),
+            Of::Update => locked(fleet, Look::All),
             Of::Restart | Of::Down | Of::Purge => {
                 Ok(slice.prepare(fleet, hosts, Dependencies::Left)?.without_new_secrets())
             }
@@ -127,6 +130,9 @@ pub struct Step {
 pub struct Client {
     pub host: String,
     pub service: Option<String>,
+    /// The version that its inventory holds it at, and why.
+    #[serde(default)]
+    pub pinned: Option<String>,
     pub changes: Vec<String>,
     pub containers: Vec<String>,
     pub irreversible: Vec<String>,
@@ -136,8 +142,8 @@ pub struct Client {
 
 pub async fn main(flags: Flags) -> Result<u8> {
     flags.slice.stays("a plan is only looked at; `provision apply` has this flag")?;
-    let (fleet, hosts) = flags.slice.load()?;
-    let rollout = flags.of.prepare(&flags.slice, &fleet, &hosts)?;
+    let (mut fleet, hosts) = flags.slice.load()?;
+    let rollout = flags.of.prepare(&flags.slice, &mut fleet, &hosts)?;
     let mut skip_tags = flags.slice.run.skip_tags.clone();
     if flags.no_bootstrap {
         skip_tags.push("bootstrap".to_owned());
@@ -206,6 +212,7 @@ struct Cell {
     backup: bool,
     /// The compose file that would be deployed.
     stack: String,
+    pinned: Option<String>,
 }
 
 fn cells(host: &crate::services::HostServices) -> Vec<Cell> {
@@ -218,6 +225,10 @@ fn cells(host: &crate::services::HostServices) -> Vec<Cell> {
         Cell {
             host: host.host.clone(),
             service: service.id.clone(),
+            pinned: service.pin.as_ref().map(|pin| match &pin.reason {
+                Some(reason) => format!("{}: {reason}", pin.version),
+                None => pin.version.clone(),
+            }),
             urls: texts("urls", "url"),
             jobs: texts("jobs", "name"),
             stack: vars.get("stack").and_then(Value::as_str).unwrap_or_default().to_owned(),
@@ -432,6 +443,7 @@ fn clients(hosts: &[String], cells: &[Cell], looked: &Looked, of: Of, past: &Pas
                     .chain(disks.free(host, busy))
                     .collect(),
                 service,
+                pinned: cell.and_then(|cell| cell.pinned.clone()),
                 changes: changes.collect(),
                 containers,
             });
@@ -559,6 +571,7 @@ impl Document {
                     println!("  {:<12}{line}", if index == 0 { title } else { "" });
                 }
             };
+            part("pinned", client.pinned.as_slice());
             if client.changes.is_empty() {
                 println!("  nothing would change");
                 continue;

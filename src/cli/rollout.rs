@@ -5,11 +5,12 @@ use clap::Args;
 
 use super::ask::{Asked, Begin, ask};
 use super::common::{Fleet, FleetFlags, answer};
+use super::digests::Look;
 use super::resume::Wish;
 use super::screen;
 use super::slice::{BeforehandFlags, Book, Dependencies, SliceFlags};
 use crate::error::Result;
-use crate::services::{Selection, declared};
+use crate::services::{Grain, Selection, declared};
 
 #[derive(Args)]
 pub struct Flags {
@@ -121,7 +122,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
             }
         }
     }
-    let rollout = flags.slice.prepare(&fleet, &hosts, dependencies)?;
+    let rollout = flags.slice.prepare_locked(Grain::Services, &mut fleet, &hosts, dependencies, Look::Missing)?;
     flags.beforehand.ask(&rollout).await?;
     let book = Book {
         playbook: "playbooks/rollout.yml",

@@ -321,7 +321,8 @@ fn run(flags: &Flags, name: &str, check: bool) -> Result<u8> {
         .map_err(|error| Error::new(format!("cannot start: {error}")))?;
     let code = ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     // a run that never was one has told nobody
-    if !matches!(code, 0 | 1 | 130) {
+    // (3: `--detailed-exitcode`, which has told its own)
+    if !matches!(code, 0 | 1 | 3 | 130) {
         super::notify::not_started(&fleet, &hosts, name, code);
     }
     Ok(code)

@@ -119,7 +119,13 @@ impl SliceFlags {
         self.prepare_at(Grain::Parts, fleet, hosts, dependencies)
     }
 
-    fn prepare_at(&self, grain: Grain, fleet: &Fleet, hosts: &[String], dependencies: Dependencies) -> Result<Rollout> {
+    pub(super) fn prepare_at(
+        &self,
+        grain: Grain,
+        fleet: &Fleet,
+        hosts: &[String],
+        dependencies: Dependencies,
+    ) -> Result<Rollout> {
         let with_dependencies = dependencies == Dependencies::Included;
         let selection = Selection { services: self.services.clone(), with_dependencies, grain };
         Rollout::prepare(&fleet.sources(), hosts, &selection)
@@ -155,6 +161,9 @@ impl SliceFlags {
         book: &Book<'_>,
     ) -> Result<u8> {
         let plays = load_book(book.playbook)?;
+        if self.detach && fleet.lock_has_moved() {
+            self.stays("what images mean is written to fleet.lock by this machine, once a client has taken them well")?;
+        }
         if !leave_out_done(&mut hosts, &mut rollout) {
             eprintln!("nothing of it is left to do");
             return Ok(0);
@@ -296,8 +305,14 @@ fn overview(rollout: &Rollout) {
             let parts: Vec<&str> = parts.into_iter().flatten().filter_map(Value::as_str).collect();
             if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
         };
-        let services =
-            host.services.iter().map(|service| format!("{} {}{}", service.id, service.version, parts(service)));
+        let why = |service: &Rendered| {
+            let reason = service.pin.as_ref().and_then(|pin| pin.reason.as_ref());
+            reason.map(|reason| format!(" (pinned: {reason})")).unwrap_or_default()
+        };
+        let services = host
+            .services
+            .iter()
+            .map(|service| format!("{} {}{}{}", service.id, service.version, parts(service), why(service)));
         rows.push(vec![host.host.clone(), services.collect::<Vec<_>>().join(", ")]);
     }
     for line in style::table(&rows) {

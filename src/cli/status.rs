@@ -3,19 +3,23 @@
 
 use clap::Args;
 use indexmap::IndexMap;
+use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::common::{Fleet, FleetFlags};
 use super::execute::drive;
+use super::newer::Running;
 use super::slice::load_book;
 use crate::engine::Job;
 use crate::error::Result;
 use crate::event::{Event, Kind, Outcome, Status};
 use crate::report::style::{bold, green, red, table, yellow};
 use crate::report::tally::cause_word;
-use crate::services::{Rollout, Selection, declared};
+use crate::services::declared::Pin;
+use crate::services::fleet_lock::without_digest;
+use crate::services::{FleetLock, Rollout, Selection, declared};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -24,7 +28,9 @@ use crate::services::{Rollout, Selection, declared};
   provision status --json             for programs
 
 DRIFT compares the host with what would be deployed now: `no`, `settings` (a new setting, package or version waits to
-be rolled out), `edited` (somebody changed the compose file on the host), `?` (the secrets cannot be read here).")]
+be rolled out), `edited` (somebody changed the compose file on the host), `?` (the secrets cannot be read here).
+LOCK, where there is a fleet.lock: `same`, or `lags` and the images of which the host runs others than the lock's.
+PINNED: the reasons under `versions` (`versions: {chat: {version: v4.17.1, reason: \"…\"}}`).")]
 pub struct Flags {
     /// Clients
     #[arg(long, value_name = "PATTERN", default_value = "all")]
@@ -43,14 +49,30 @@ struct Seen {
     /// Path → SHA-256.
     files: IndexMap<String, String>,
     containers: Vec<Value>,
+    /// Project, image as the container was made from it, id of the image.
+    runs: Vec<(String, String, String)>,
+    /// Id of an image → digests that registries know it by.
+    digests: IndexMap<String, Vec<String>>,
+}
+
+/// A name that means something else on a host than in `fleet.lock`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Lag {
+    pub image: String,
+    pub locked: String,
+    /// None where no registry knows what runs.
+    pub running: Option<String>,
 }
 
 pub async fn main(flags: Flags) -> Result<u8> {
     let fleet = flags.fleet.load()?;
     let hosts = fleet.select(&flags.host)?;
     let answers = look(&fleet, &hosts, CancellationToken::new()).await?;
-    let mut rows =
-        vec![["CLIENT", "SERVICE", "DECLARED", "INSTALLED", "STATE", "DRIFT", "URL"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["CLIENT", "SERVICE", "DECLARED", "INSTALLED", "STATE", "DRIFT", "URL", "LOCK", "PINNED"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     let mut code = 0;
     for (host, answer) in &answers {
         match answer {
@@ -70,6 +92,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
         }
     }
     if !flags.json {
+        leave_out_empty(&mut rows, 7);
         for (index, line) in table(&rows).into_iter().enumerate() {
             println!("{}", if index == 0 { bold(&line) } else { colour(line) });
         }
@@ -96,6 +119,16 @@ pub(super) async fn look(
     Ok(found)
 }
 
+/// Leaves out the columns from this one on in which no row has anything.
+fn leave_out_empty(rows: &mut [Vec<String>], from: usize) {
+    let columns = rows.first().map_or(0, Vec::len);
+    for column in (from..columns).rev() {
+        if rows.iter().skip(1).all(|row| row.get(column).is_none_or(String::is_empty)) {
+            rows.iter_mut().filter(|row| row.len() > column).for_each(|row| drop(row.remove(column)));
+        }
+    }
+}
+
 fn report_trouble(flags: &Flags, rows: &mut Vec<Vec<String>>, host: &str, trouble: &str) {
     if flags.json {
         println!("{}", serde_json::json!({"host": host, "error": trouble}));
@@ -111,6 +144,7 @@ fn colour(line: String) -> String {
     let paint = |line: String, word: &str, by: fn(&str) -> String| line.replacen(word, &by(word), 1);
     let line = paint(line, "healthy", green);
     let line = paint(line, "edited", red);
+    let line = paint(line, "lags:", yellow);
     paint(line, "settings", yellow)
 }
 
@@ -125,9 +159,30 @@ pub(super) struct Row {
     /// See the help text.
     pub drift: &'static str,
     pub url: String,
+    /// What the inventory says under `versions`.
+    pub pin: Option<Pin>,
+    /// Where `fleet.lock` speaks of its images: those of which the host runs others.
+    pub lags: Option<Vec<Lag>>,
 }
 
 impl Row {
+    fn pinned(&self) -> String {
+        match &self.pin {
+            Some(Pin { version, reason: Some(reason) }) => format!("{version}: {reason}"),
+            Some(_) | None => String::new(),
+        }
+    }
+
+    fn lock(&self) -> String {
+        match self.lags.as_deref() {
+            None => String::new(),
+            Some([]) => "same".to_owned(),
+            Some(lags) => {
+                format!("lags: {}", lags.iter().map(|lag| lag.image.as_str()).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
     fn cells(&self, host: &str) -> Vec<String> {
         let dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let drift = self.drift.to_owned();
@@ -139,11 +194,14 @@ impl Row {
             self.state.clone(),
             drift,
             self.url.clone(),
+            self.lock(),
+            self.pinned(),
         ]
     }
     fn json(&self, host: &str) -> Value {
         serde_json::json!({"host": host, "service": self.service, "declared": self.declared, "installed": self.installed,
-            "state": self.state, "drift": self.drift, "url": self.url})
+            "state": self.state, "drift": self.drift, "url": self.url, "pin": self.pin,
+            "lock": self.lags.as_ref().map(|lags| if lags.is_empty() { "same" } else { "lags" }), "lags": self.lags})
     }
 }
 
@@ -160,8 +218,8 @@ fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
     for service in names {
         let record = seen.records.get(&service);
         let want = wanted.as_ref().and_then(|wanted| wanted.get(&service));
-        let version = want.map(|(version, _, _)| version.clone());
-        let edited = record.zip(want).is_some_and(|(record, (_, digest, stack))| {
+        let version = want.map(|want| want.version.clone());
+        let edited = record.zip(want).is_some_and(|(record, Want { digest, stack, .. })| {
             let path = format!("{}/docker-compose.yml", text(record, "root").unwrap_or_default());
             let same = text(record, "digest").as_deref() == Some(digest);
             same && seen.files.get(&path).is_some_and(|checksum| checksum != stack)
@@ -170,7 +228,9 @@ fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
             (None, _) => "-",
             (Some(_), None) => "?",
             (Some(_), Some(_)) if edited => "edited",
-            (Some(record), Some((_, digest, _))) if text(record, "digest").as_deref() != Some(digest) => "settings",
+            (Some(record), Some(Want { digest, .. })) if text(record, "digest").as_deref() != Some(digest) => {
+                "settings"
+            }
             (Some(_), Some(_)) => "no",
         };
         let project = record.and_then(|record| text(record, "project"));
@@ -179,6 +239,8 @@ fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
         rows.push(Row {
             declared: declared.contains(&service).then(|| version.clone().unwrap_or_else(|| "yes".to_owned())),
             installed: record.and_then(|record| text(record, "version")),
+            lags: project.as_deref().and_then(|project| lags(project, seen, fleet.stored_lock.as_ref()?)),
+            pin: want.and_then(|want| want.pin.clone()),
             state: project.map_or_else(|| "not installed".to_owned(), |project| state(&project, &seen.containers)),
             drift,
             url,
@@ -188,17 +250,44 @@ fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// What would be deployed now: version, digest, SHA-256 of the stack. None where it cannot be worked out here.
-fn wanted(fleet: &Fleet, host: &str) -> Option<IndexMap<String, (String, String, String)>> {
+/// What would be deployed now.
+struct Want {
+    version: String,
+    digest: String,
+    /// SHA-256 of the stack.
+    stack: String,
+    pin: Option<Pin>,
+}
+
+/// By service; None where it cannot be worked out here.
+fn wanted(fleet: &Fleet, host: &str) -> Option<IndexMap<String, Want>> {
     let sources = fleet.sources();
     let selection = Selection { services: None, with_dependencies: true, ..Selection::default() };
     let rollout = Rollout::prepare(&sources, &[host.to_owned()], &selection).ok()?;
     let services = rollout.hosts.get(host)?.services.iter().map(|service| {
         let stack = service.vars.get("service").and_then(|vars| vars.get("stack")?.as_str()).unwrap_or_default();
         let checksum = Sha256::digest(stack.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-        (service.id.clone(), (service.version.clone(), service.digest.clone(), checksum))
+        let (version, digest, pin) = (service.version.clone(), service.digest.clone(), service.pin.clone());
+        (service.id.clone(), Want { version, digest, stack: checksum, pin })
     });
     Some(services.collect())
+}
+
+/// What of a project is not what the lock says; None if the lock says nothing about it.
+fn lags(project: &str, seen: &Seen, lock: &FleetLock) -> Option<Vec<Lag>> {
+    let mut known = false;
+    let mut lags = Vec::new();
+    for (_, image, id) in seen.runs.iter().filter(|(of, ..)| of == project) {
+        let image = without_digest(image);
+        let Some(locked) = lock.digest(image) else { continue };
+        known = true;
+        let digests = seen.digests.get(id).map(Vec::as_slice).unwrap_or_default();
+        if !digests.iter().any(|digest| digest == locked) {
+            lags.push(Lag { image: image.to_owned(), locked: locked.to_owned(), running: digests.first().cloned() });
+        }
+    }
+    lags.dedup();
+    known.then_some(lags)
 }
 
 /// `healthy 7/7`, or what is wrong.
@@ -244,6 +333,14 @@ fn parse(output: &str) -> Seen {
             line.strip_prefix("@container ").and_then(|text| serde_json::from_str(text).ok())
         {
             seen.containers.push(container);
+        } else if let Some((id, rest)) = line.strip_prefix("@runs ").and_then(|text| text.split_once(' ')) {
+            // of the two labels there is one, and perhaps none
+            let (image, project) = rest.split_once(' ').unwrap_or((rest, ""));
+            seen.runs.push((project.trim().to_owned(), image.to_owned(), id.to_owned()));
+        } else if let Some((id, names)) = line.strip_prefix("@digests ").and_then(|text| text.split_once(' ')) {
+            let names: Vec<String> = serde_json::from_str(names).unwrap_or_default();
+            let digests = names.iter().filter_map(|name| name.split_once('@')).map(|(_, digest)| digest.to_owned());
+            seen.digests.insert(id.to_owned(), digests.collect());
         }
     }
     seen
@@ -286,6 +383,18 @@ pub(super) async fn ask(
     Ok(answers)
 }
 
+/// What runs of each host's projects, by the images' names: the digests that registries know it by.
+pub(super) async fn running(fleet: &Fleet, hosts: &[String], cancel: CancellationToken) -> Result<Running> {
+    let answers = ask(fleet, hosts, "playbooks/status.yml", cancel).await?;
+    let of = |output: String| {
+        let seen = parse(&output);
+        let digests = |id: &String| seen.digests.get(id).cloned().unwrap_or_default();
+        let runs = seen.runs.iter();
+        runs.map(|(project, image, id)| ((project.clone(), without_digest(image).to_owned()), digests(id))).collect()
+    };
+    Ok(answers.into_iter().map(|(host, answer)| (host, answer.map(of))).collect())
+}
+
 fn answer(outcome: &Outcome) -> std::result::Result<String, String> {
     match outcome.status {
         Status::Ok | Status::Changed => Ok(outcome.text("stdout").to_owned()),
@@ -299,6 +408,35 @@ fn answer(outcome: &Outcome) -> std::result::Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_that_runs_another_digest_lags() {
+        let digest = |letter: &str| format!("sha256:{}", letter.repeat(64));
+        let (old, new) = (digest("a"), digest("b"));
+        let mut lock = FleetLock::default();
+        lock.set("app:1", &new);
+        let seen = |id: &str| {
+            parse(&format!(
+                "@runs {id} app:1@{new} versatile-x \n@runs sha256:9 other:1  swarm-y\n@digests sha256:1 [\"app@{old}\"]\n\
+                 @digests sha256:2 [\"app@{old}\",\"app@{new}\"]\n@digests sha256:9 []\n"
+            ))
+        };
+        assert_eq!(lags("versatile-x", &seen("sha256:2"), &lock), Some(vec![]));
+        let lag = Lag { image: "app:1".to_owned(), locked: new.clone(), running: Some(old.clone()) };
+        assert_eq!(lags("versatile-x", &seen("sha256:1"), &lock), Some(vec![lag]));
+        assert_eq!(lags("versatile-x", &seen("sha256:3"), &lock).unwrap()[0].running, None);
+        // the lock does not speak of it
+        assert_eq!(lags("swarm-y", &seen("sha256:1"), &lock), None);
+        assert_eq!(seen("sha256:1").runs[1].0, "swarm-y");
+    }
+
+    #[test]
+    fn columns_that_say_nothing_are_left_out() {
+        let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
+        let mut rows = vec![row(&["A", "B", "C"]), row(&["a", "", "c"]), row(&["-"])];
+        leave_out_empty(&mut rows, 1);
+        assert_eq!(rows, [row(&["A", "C"]), row(&["a", "c"]), row(&["-"])]);
+    }
 
     #[test]
     fn states_are_read_from_docker() {

@@ -3,8 +3,10 @@
 use clap::Args;
 use serde_json::Value;
 
+use super::digests::Look;
 use super::slice::{BeforehandFlags, Book, Dependencies, SliceFlags, no_parts_under_swarm};
 use crate::error::Result;
+use crate::services::Grain;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -32,9 +34,9 @@ pub struct Flags {
 }
 
 pub async fn main(flags: Flags) -> Result<u8> {
-    let (fleet, hosts) = flags.slice.load()?;
+    let (mut fleet, hosts) = flags.slice.load()?;
     let dependencies = if flags.no_deps { Dependencies::Left } else { Dependencies::Included };
-    let rollout = flags.slice.prepare_parts(&fleet, &hosts, dependencies)?;
+    let rollout = flags.slice.prepare_locked(Grain::Parts, &mut fleet, &hosts, dependencies, Look::Missing)?;
     no_parts_under_swarm(&rollout, "up")?;
     flags.beforehand.ask(&rollout).await?;
     let mut vars = flags.beforehand.vars();

@@ -3,8 +3,11 @@
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
+use super::digests::Look;
+use super::newer;
 use super::slice::{BeforehandFlags, Book, Dependencies, SliceFlags};
 use crate::error::{Error, Result};
+use crate::services::Grain;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -12,10 +15,14 @@ use crate::error::{Error, Result};
   provision update --all --batch 1,25%,100% --soak 300        one client first, five minutes' look, then more
   provision update --all --canary --on-fail rollback          what fails goes back to the release before
   provision update --all --batch 10% --max-fail 5% --max-fail-batch 1 --on-fail rollback-batch --pulls 4
-  provision update --all --check --diff                       say what would change, touch nothing
+  provision update --all --check --diff                       newer tags, moved digests, what would change; touches nothing
+  provision update --all --check --json --detailed-exitcode   for programs: 3 if there is something newer
+  provision update --all --canary --lock                      keep digests in fleet.lock from now on
 
 An update brings a client to the versions that the registry and the inventory name (`versions: {chat: v4.18.0}`), and a
-name that moves, like `latest`, to its newest image. The backup that the package declares is taken before anything changes.")]
+name that moves, like `latest`, to its newest image. The backup that the package declares is taken before anything changes.
+Where there is a fleet.lock beside the inventory, tags are resolved once, all batches get the same digests, and what a
+client has taken well is written there: `provision --host …` and `up` then bring exactly that to every client.")]
 pub struct Flags {
     #[command(flatten)]
     slice: SliceFlags,
@@ -46,6 +53,12 @@ pub struct Flags {
     /// Take no backup before the update
     #[arg(long, visible_alias = "sin-backup")]
     no_backup: bool,
+    /// With --check: exit with 3 if there are newer images that no pin with a reason holds back
+    #[arg(long)]
+    detailed_exitcode: bool,
+    /// From now on keep what images mean in fleet.lock, beside the inventory, for all clients
+    #[arg(long)]
+    lock: bool,
     #[command(flatten)]
     beforehand: BeforehandFlags,
 }
@@ -78,11 +91,24 @@ pub async fn main(flags: Flags) -> Result<u8> {
         )
         .hint("leave one of the two out"));
     }
-    let (fleet, hosts) = flags.slice.load()?;
+    if flags.detailed_exitcode && !flags.slice.run.check {
+        return Err(Error::new("--detailed-exitcode is about --check").hint("add --check, or leave it out"));
+    }
+    let (mut fleet, hosts) = flags.slice.load()?;
+    if flags.lock {
+        fleet.lock.get_or_insert_default();
+    }
     if hosts.len() > 1 {
         flags.slice.stays("the batches of several clients, and when to stop, are decided by this machine")?;
     }
-    let rollout = flags.slice.prepare(&fleet, &hosts, Dependencies::Included)?;
+    let newer = match flags.slice.run.check {
+        true => {
+            let rollout = flags.slice.prepare(&fleet, &hosts, Dependencies::Included)?;
+            newer::look(&fleet, &hosts, &rollout, flags.slice.run.json).await?
+        }
+        false => false,
+    };
+    let rollout = flags.slice.prepare_locked(Grain::Services, &mut fleet, &hosts, Dependencies::Included, Look::All)?;
     flags.beforehand.ask(&rollout).await?;
     let on_fail = match flags.on_fail {
         OnFail::Stop => "stop",
@@ -107,7 +133,8 @@ pub async fn main(flags: Flags) -> Result<u8> {
         skip_tags: &[],
         question: "¿Actualizar estos servicios?",
     };
-    flags.slice.perform(fleet, hosts, rollout, &book).await
+    let code = flags.slice.perform(fleet, hosts, rollout, &book).await?;
+    Ok(if code == 0 && newer && flags.detailed_exitcode { 3 } else { code })
 }
 
 /// `3` or `25%`.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::catalogue::Catalogue;
@@ -75,6 +76,40 @@ pub fn services(
     Ok(of_host(catalogue, inventory, host)?.map(|declared| (declared.services, declared.place)))
 }
 
+/// What an entry of `versions:` says: the version as text, or `{version: …, reason: …}`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Pin {
+    pub version: String,
+    /// Why this client does not get what the others get.
+    pub reason: Option<String>,
+}
+
+impl Pin {
+    pub(super) fn of(service: &str, entry: &Value) -> Result<Pin> {
+        let text = |key: &str, value: &Value| {
+            value.as_str().map(str::to_owned).ok_or_else(|| match key {
+                "version" => Error::new(format!("the version of `{service}` must be text, not a number"))
+                    .hint("put it in quotes: 1.10 without them is 1.1"),
+                _ => Error::new(format!("the {key} of `{service}` must be text")),
+            })
+        };
+        let Some(map) = entry.as_object() else {
+            return Ok(Pin { version: text("version", entry)?, reason: None });
+        };
+        if let Some(key) = map.keys().find(|key| !["version", "reason"].contains(&key.as_str())) {
+            return Err(Error::new(format!("the pin of `{service}` has a key `{key}`"))
+                .hint("it has `version` and `reason`")
+                .did_you_mean(key, ["version", "reason"]));
+        }
+        let version = map.get("version").ok_or_else(|| {
+            Error::new(format!("the pin of `{service}` names no version"))
+                .hint(format!("{service}: {{version: v1.2.3, reason: \"…\"}}"))
+        })?;
+        let reason = map.get("reason").map(|reason| text("reason", reason)).transpose()?;
+        Ok(Pin { version: text("version", version)?, reason })
+    }
+}
+
 /// Every key of `settings:` and `versions:` that nothing answers to.
 pub(super) fn mistakes(catalogue: &Catalogue, inventory: &Arc<Inventory>, host: &str) -> Vec<Error> {
     let mut errors = Vec::new();
@@ -86,11 +121,8 @@ pub(super) fn mistakes(catalogue: &Catalogue, inventory: &Arc<Inventory>, host: 
                 let place = layer.place(&["versions", service]);
                 if let Err(error) = catalogue.known(service) {
                     errors.push(Error { text: format!("`versions`: {}", error.text), ..placed(place, error) });
-                } else if !version.is_string() {
-                    errors.push(
-                        at(place, format!("the version of `{service}` must be text, not a number"))
-                            .hint("put it in quotes: 1.10 without them is 1.1"),
-                    );
+                } else if let Err(error) = Pin::of(service, version) {
+                    errors.push(placed(place, error));
                 }
             }
         }

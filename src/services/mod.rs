@@ -10,7 +10,9 @@ mod build;
 pub mod catalogue;
 mod checks;
 pub mod declared;
+pub mod fleet_lock;
 mod git;
+pub mod image_registry;
 pub mod instance;
 pub mod lint;
 pub mod manifest;
@@ -29,6 +31,7 @@ mod wires;
 pub mod world;
 
 pub use catalogue::{Catalogue, Package};
+pub use fleet_lock::FleetLock;
 pub use instance::Instance;
 pub use mode::Mode;
 pub use parts::Grain;

@@ -9,10 +9,11 @@ use sha2::{Digest, Sha256};
 
 use super::backup::{self, Choices};
 use super::catalogue::{Catalogue, Package, hex};
+use super::declared::Pin;
 use super::instance::Instance;
 use super::mode::Mode;
 use super::settings::{Settings, known_keys, secret_names};
-use super::{ServiceDeploy, checks, mounted, ports, traps, wires};
+use super::{FleetLock, ServiceDeploy, checks, fleet_lock, mounted, ports, traps, wires};
 use crate::error::{Error, Place, Result};
 use crate::plan::{Object, quote};
 use crate::shipped;
@@ -33,6 +34,10 @@ pub struct Rendered {
     pub requires: Vec<String>,
     /// Beside `vars`, for no template has to see them.
     pub live_checks: Vec<LiveCheck>,
+    /// Names of images that a registry can say a digest for.
+    pub names: BTreeSet<String>,
+    /// What the inventory says under `versions`, if it does.
+    pub pin: Option<Pin>,
 }
 
 /// A request that says whether a setting's value is valid.
@@ -185,6 +190,7 @@ pub fn render(
     settings: &Settings,
     requires: Vec<String>,
     choices: &Choices,
+    lock: Option<&FleetLock>,
 ) -> Result<Rendered> {
     let Placed { package, instance, host, version } = placed;
     let manifest = &package.manifest;
@@ -241,9 +247,11 @@ pub fn render(
     let containers = stack;
     let services = || containers.get("services").and_then(Value::as_object).into_iter().flatten();
     let names: Vec<Value> = services().filter_map(|(_, service)| service.get("container_name").cloned()).collect();
-    let images: BTreeSet<String> =
-        services().filter_map(|(_, service)| service.get("image")?.as_str().map(str::to_owned)).collect();
-    let stack = stack_text(package, &containers);
+    // what is deployed; what is said about the images goes by their names
+    let locked = lock.map_or_else(|| containers.clone(), |lock| lock.applied(&containers));
+    let record_images = images_by_service(&locked);
+    let images: BTreeSet<&str> = record_images.values().filter_map(Value::as_str).collect();
+    let stack = stack_text(package, &locked);
     let mut networks = Vec::new();
     for network in &manifest.networks {
         networks.push(json!({"name": text(&network.name)?, "internal": network.internal}));
@@ -343,7 +351,7 @@ pub fn render(
         "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash(),
         // for those who come later
         "min": needs["min"], "recommended": needs["recommended"], "conflicts": needs["conflicts"],
-        "images": images_by_service(&containers),
+        "images": record_images,
     });
     let mut service = json!({
         "id": name, "package": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
@@ -363,7 +371,17 @@ pub fn render(
         service.extend([("record".to_owned(), record), ("needs".to_owned(), needs)]);
     }
     let vars = Map::from_iter([("service".to_owned(), service)]);
-    Ok(Rendered { id: name, version: version.to_owned(), vars, digest, url, requires, live_checks })
+    Ok(Rendered {
+        id: name,
+        version: version.to_owned(),
+        vars,
+        digest,
+        url,
+        requires,
+        names: fleet_lock::names(&containers),
+        pin: None,
+        live_checks,
+    })
 }
 
 /// The client's own versions of the package's files (a logo, a style sheet), by the name that the manifest gives as `src`;

@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::backup::{self, Choices};
+use super::declared::Pin;
 use super::instance::Instance;
 use super::parts::{self, Grain};
 use super::render::{self, HostPlace, Rendered};
@@ -191,7 +192,8 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
         if !chosen && package.manifest.exports.is_empty() {
             continue;
         }
-        let version = pinned_version(&base, &instance, host)?.unwrap_or_else(|| package.manifest.version.clone());
+        let pin = pin(&base, &instance, host)?;
+        let version = pin.as_ref().map_or_else(|| package.manifest.version.clone(), |pin| pin.version.clone());
         let mut deploy = render::deploy_vars(package, &instance, &place, &version);
         let seen = exports_for(catalogue, package, &instance, &exports);
         deploy.insert("exports".to_owned(), Value::Object(seen));
@@ -213,7 +215,8 @@ fn prepare_host(sources: &Sources<'_>, host: &str, selection: &Selection) -> Res
                 .map_err(|fault| fault.at(&package.place()))?;
             if chosen {
                 let placed = render::Placed { package, instance: &instance, host: &place, version: &version };
-                let mut rendered = render::render(catalogue, placed, &resolved, requires, &backups)?;
+                let mut rendered = render::render(catalogue, placed, &resolved, requires, &backups, sources.lock)?;
+                rendered.pin = pin;
                 if let Some(parts) = parts.get(id) {
                     parts::narrow(&mut rendered, parts)?;
                 }
@@ -318,10 +321,11 @@ fn foes(host: &str, services: &[Rendered], declared: &[String]) -> Vec<Error> {
 }
 
 /// `versions: {hub: v15.1.0}` of the host pins a package to another version than its own, `hub@b: …` one instance.
-fn pinned_version(scope: &Scope, instance: &Instance, host: &str) -> Result<Option<String>> {
-    let versions = scope.get("versions").map_err(|fault| host_fault(host, fault))?;
-    let of = |name: &str| versions.as_ref().and_then(|all| all.get(name)).and_then(Value::as_str).map(str::to_owned);
-    Ok(of(&instance.to_string()).or_else(|| of(&instance.package)))
+fn pin(scope: &Scope, instance: &Instance, host: &str) -> Result<Option<Pin>> {
+    let versions = scope.get("versions").map_err(|fault| host_fault(host, fault))?.unwrap_or_default();
+    let names = [instance.to_string(), instance.package.clone()];
+    let found = names.iter().find_map(|name| versions.get(name).map(|entry| Pin::of(name, entry)));
+    found.transpose().map_err(|error| error.context(format!("host `{host}`: versions")))
 }
 
 fn text_var(scope: &Scope, name: &str, default: &str, host: &str) -> Result<String> {

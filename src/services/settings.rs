@@ -11,6 +11,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::FleetLock;
 use super::catalogue::{Catalogue, Package};
 use super::instance::Instance;
 use super::mode::Mode;
@@ -61,6 +62,8 @@ pub struct Sources<'a> {
     pub questions: Option<&'a dyn Fn(Question)>,
     /// Values that are looked at in place of stored ones.
     pub replaced: Option<&'a Replaced>,
+    /// What the images' names mean.
+    pub lock: Option<&'a FleetLock>,
 }
 
 /// Values by host, file (a service, or `global`) and key.

@@ -96,6 +96,36 @@ const CASES: &[Case] = &[
         says: &["inventory/host_vars/ana.yml:2: the version of `shop` must be text", "hint: put it in quotes"],
     },
     Case {
+        what: "a pin that names no version",
+        make: |project| host_vars(project, "versions:\n  shop: {reason: the customer tests it}\n"),
+        command: ROLLOUT,
+        says: &["inventory/host_vars/ana.yml:2: the pin of `shop` names no version", "hint: shop: {version: v1.2.3"],
+    },
+    Case {
+        what: "a pin with a slip in it",
+        make: |project| host_vars(project, "versions:\n  shop: {version: v1, raeson: the customer tests it}\n"),
+        command: ROLLOUT,
+        says: &["inventory/host_vars/ana.yml:2: the pin of `shop` has a key `raeson`", "did you mean `reason`?"],
+    },
+    Case {
+        what: "a fleet lock whose digest is cut off",
+        make: |project| project.file("fleet.lock", "version: 1\nimages:\n  example/shop:1.2: sha256:12ab\n"),
+        command: ROLLOUT,
+        says: &["fleet.lock:3: `example/shop:1.2` has no digest", "hint: remove the line"],
+    },
+    Case {
+        what: "a fleet lock that two branches wrote",
+        make: |project| project.file("fleet.lock", "images:\n<<<<<<< ours\n  a:1: x\n=======\n"),
+        command: ROLLOUT,
+        says: &["fleet.lock:2: ", "hint: "],
+    },
+    Case {
+        what: "an exit code that nothing can give",
+        make: nothing,
+        command: &["update", "--host", "ana", "--detailed-exitcode", "--yes"],
+        says: &["--detailed-exitcode is about --check"],
+    },
+    Case {
         what: "a proxy too old for the engine that new hosts have",
         make: |project| host_vars(project, "versions:\n  infrastructure: v3.5.3\n"),
         command: &["--host", "ana", "--services", "infrastructure", "--yes"],

@@ -66,6 +66,7 @@ fn cases() -> Vec<Case> {
     let catalogue = Catalogue::load(root, &[]).unwrap();
     let inventory = Arc::new(Inventory::load(&[folder.path().to_owned()]).unwrap());
     let sources = Sources {
+        lock: None,
         catalogue: &catalogue,
         inventory: &inventory,
         identities: &Identities::load(&[]).unwrap(),

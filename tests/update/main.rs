@@ -164,6 +164,93 @@ fn a_bad_version_stops_at_the_first_client_and_goes_back() {
     assert_eq!(modes, "root 700\nroot 700");
 }
 
+/// A tag of the lab's registry gets a new image.
+fn move_tag(stage: &Stage, tag: &str, dockerfile: &str) {
+    let image = format!("pv-moves:{tag}");
+    let build = "printf '%b' \"$2\" | docker build -q -t \"$1\" - >/dev/null";
+    stage::shell(build, &[&image, &format!("FROM redis:8.0\\n{dockerfile}\\n")]);
+    stage.block_on(provision::lab::push(&stage.options, &[image], &mut |_| {})).unwrap();
+}
+
+#[test]
+fn every_batch_gets_the_digest_of_the_first() {
+    let Some((_turn, stage)) = stage::enter(&SCENE, "every_batch_gets_the_digest_of_the_first") else {
+        return;
+    };
+    let runs = stage.runs("digests");
+    let lock = stage.scratch.join("fleet.lock");
+    let _ = std::fs::remove_file(&lock);
+    let verb = |words: &[&str], code: i32| {
+        stage.must(&runs, &[words, &["--services", "moves"], &REGISTRY, &["--yes"]].concat(), code)
+    };
+    let digest = |host: &str| {
+        let script = "docker inspect --format '{{.Image}}' versatile-moves-moves-1 | \
+            xargs docker image inspect --format '{{join .RepoDigests \" \"}}'";
+        let said = stage.inside(host, script);
+        said.split('@').nth(1).unwrap_or_else(|| panic!("{said}")).to_owned()
+    };
+    move_tag(stage, "1", "LABEL number=one");
+    verb(&["--host", "u1,u2"], 0);
+    let one = digest("u1");
+
+    // what there is now, from the registry; neither the clients nor the project are touched
+    move_tag(stage, "1", "LABEL number=two");
+    move_tag(stage, "1.1", "LABEL number=other");
+    move_tag(stage, "2", "LABEL number=newer");
+    let before = state(stage, "u1");
+    let look = ["update", "--host", "u1,u2", "--check", "--lock"];
+    let ran = verb(&[&look[..], &["--json", "--detailed-exitcode"]].concat(), 3);
+    let found: Vec<Value> = ran.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let found: Vec<&Value> = found.iter().filter(|line| is(line, "newer_image")).collect();
+    let two = found[0]["moved"].as_str().unwrap().to_owned();
+    assert_eq!(found.len(), 2, "{}", ran.stdout);
+    assert_eq!((&found[1]["host"], &found[1]["running"]), (&Value::from("u2"), &Value::from(one.as_str())));
+    assert_eq!(found[0]["newer"], serde_json::json!(["2"]), "tags of the same kind");
+    // a pin with a reason is no alarm
+    let held = "{versions: {moves: {version: '1', reason: the customer tests it}}}";
+    let ran = verb(&[&look[..], &["--detailed-exitcode", "-e", held]].concat(), 0);
+    assert!(ran.stdout.contains("the customer tests it"), "{}", ran.stdout);
+    assert_eq!((state(stage, "u1"), lock.exists()), (before, false));
+
+    // the tag moves once more when the first client has pulled; the second cannot have begun, for it is held
+    let words = ["update", "--host", "u1,u2", "--services", "moves", "--batch", "1", "--soak", "3", "--lock", "--yes"];
+    let mut going = stage.start(&runs, &[&words[..], &REGISTRY].concat());
+    let pulled =
+        |event: &Value| is(event, "task_finished") && event["host"] == "u1" && event["task"]["name"] == "Newer images";
+    assert!(going.reaches(pulled));
+    stage::shell("docker pause \"$1\" >/dev/null", &["pv-update-u2"]);
+    let begun = going.events().iter().any(stage::starts("u2", "Newer images"));
+    move_tag(stage, "1", "RUN touch /bad");
+    stage::shell("docker unpause \"$1\" >/dev/null", &["pv-update-u2"]);
+    assert!(!begun, "the second batch began before the first had ended");
+    going.end().expect(0);
+    assert_ne!(one, two);
+    assert_eq!([digest("u1"), digest("u2")], [two.clone(), two.clone()]);
+    let locked = || std::fs::read_to_string(&lock).unwrap();
+    assert!(locked().contains(&format!("pv-moves:1: {two}\n")), "{}", locked());
+
+    // a new client gets what the fleet runs, and nothing changes a second time
+    verb(&["--host", "u3"], 0);
+    assert_eq!(digest("u3"), two);
+    verb(&["up", "--host", "u1"], 0);
+    assert_eq!(counts(&last_events(&runs), "u1", "changed"), 0);
+
+    // what the tag means now is not well: the first client goes back, and the lock stays
+    let ran = verb(&["update", "--host", "u1,u2", "--canary", "--on-fail", "rollback"], 1);
+    assert!(ran.stdout.contains("back on the release before"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("no client took them well"), "{}", ran.stderr);
+    assert_eq!([digest("u1"), digest("u2")], [two.clone(), two.clone()]);
+    assert!(locked().contains(&two), "{}", locked());
+
+    // who runs something else than the lock says
+    let status = || stage.must(&runs, &["status", REGISTRY[0], REGISTRY[1], "--host", "u1,u2"], 0).stdout;
+    assert!(status().contains("same") && !status().contains("lags"), "{}", status());
+    std::fs::write(&lock, locked().replace(&two, &one)).unwrap();
+    assert!(status().contains("lags: pv-moves:1"), "{}", status());
+    std::fs::remove_file(&lock).unwrap();
+    stage::shell("docker rmi pv-moves:1 pv-moves:1.1 pv-moves:2 >/dev/null", &[]);
+}
+
 #[test]
 fn a_rule_that_locks_the_operator_out_is_undone_by_the_host() {
     let Some((_turn, stage)) = stage::enter(&SCENE, "a_rule_that_locks_the_operator_out_is_undone_by_the_host") else {
