@@ -17,4 +17,5 @@ mod notify;
 mod profiles;
 mod project;
 mod secrets;
+mod shards;
 mod verbs;
