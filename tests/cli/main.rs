@@ -5,7 +5,9 @@
 mod actions;
 mod author;
 mod bad_input;
+mod browser;
 mod common_settings;
+mod declare;
 mod explain;
 mod guard;
 mod help;
@@ -16,6 +18,7 @@ mod modes;
 mod notify;
 mod profiles;
 mod project;
+mod report;
 mod secrets;
 mod shards;
 mod verbs;
