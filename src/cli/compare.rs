@@ -128,7 +128,9 @@ mod tests {
 
     fn aspects(rows: &[(&str, &str, &str, &str)]) -> Aspects {
         let cell = |print: &str, shown: &str| Cell { print: print.to_owned(), shown: shown.to_owned() };
-        rows.iter().map(|(section, name, print, shown)| ((section.to_string(), name.to_string()), cell(print, shown))).collect()
+        rows.iter()
+            .map(|(section, name, print, shown)| ((section.to_string(), name.to_string()), cell(print, shown)))
+            .collect()
     }
 
     #[test]

@@ -158,7 +158,12 @@ fn findings(surveyed: &Surveyed, print: impl Fn(&str, &Value) -> String) -> Resu
     let wanted = match wanted {
         Ok(wanted) => wanted,
         Err(error) => {
-            return Ok(vec![Finding::new(None, "unknown", "declared", format!("what is declared is not known here: {error}"))]);
+            return Ok(vec![Finding::new(
+                None,
+                "unknown",
+                "declared",
+                format!("what is declared is not known here: {error}"),
+            )]);
         }
     };
     let mut all = Vec::new();
@@ -225,7 +230,9 @@ fn file_findings(
         There::Missing => return vec![say("missing".to_owned())],
         There::Same => {}
         There::Differs if file.path.ends_with("/.env") => all.extend(env_findings(want, looked, print)),
-        There::Differs => all.push(Finding { diff: difference(file, &looked.lines), ..say("another content".to_owned()) }),
+        There::Differs => {
+            all.push(Finding { diff: difference(file, &looked.lines), ..say("another content".to_owned()) })
+        }
     }
     let octal = |mode: &str| u32::from_str_radix(mode, 8).ok();
     if octal(&file.mode).is_some_and(|mode| octal(&looked.mode) != Some(mode)) {
@@ -330,7 +337,12 @@ fn image_text(about: &Value, container: &Container, seen: &Seen) -> Option<Strin
     }
     let (id, _) = seen.images.get(&listed_image(&container.image))?;
     (*id != container.image_id).then(|| {
-        format!("{} means {} by now, the container was made from {}", container.image, short(id), short(&container.image_id))
+        format!(
+            "{} means {} by now, the container was made from {}",
+            container.image,
+            short(id),
+            short(&container.image_id)
+        )
     })
 }
 
@@ -380,7 +392,9 @@ impl Mask {
         let regex = |text: &str| Regex::new(text).map_err(|error| Error::new(error.to_string()));
         Ok(Mask {
             // a reference to a setting says nothing
-            named: regex(r#"(?i)((?:pass|pwd|secret|token|key|credential|auth)[\w.-]*["']?\s*[:=]\s*)(?!["']?\$\{\w+[^}]*\}["']?\s*$)\S.*"#)?,
+            named: regex(
+                r#"(?i)((?:pass|pwd|secret|token|key|credential|auth)[\w.-]*["']?\s*[:=]\s*)(?!["']?\$\{\w+[^}]*\}["']?\s*$)\S.*"#,
+            )?,
             address: regex(r"(://[^\s:/@]*:)(?!\$\{)[^\s@/]+@")?,
         })
     }
@@ -416,8 +430,12 @@ mod tests {
     fn found(said: &str) -> Vec<String> {
         let wanted = Ok([("shop".to_owned(), service())].into_iter().collect());
         let surveyed = Surveyed { seen: parse(said), wanted };
-        let findings = findings(&surveyed, |_, value| format!("f{}", value.as_str().unwrap_or_default().len())).unwrap();
-        findings.iter().map(|f| format!("{} {}: {} {}", f.kind, f.name, f.text, f.diff.join("|")).trim().to_owned()).collect()
+        let findings =
+            findings(&surveyed, |_, value| format!("f{}", value.as_str().unwrap_or_default().len())).unwrap();
+        findings
+            .iter()
+            .map(|f| format!("{} {}: {} {}", f.kind, f.name, f.text, f.diff.join("|")).trim().to_owned())
+            .collect()
     }
 
     const WELL: &str = "@record {\"service\": \"shop\", \"digest\": \"d\", \"version\": \"2\", \"project\": \"p\", \"root\": \"/x\"}\n\
@@ -434,11 +452,19 @@ mod tests {
     #[test]
     fn each_difference_is_told_alone() {
         let cases = [
-            ("\"digest\": \"d\"", "\"digest\": \"e\"", "rollout 2: the settings, files or package declared now are not those of the last deployment"),
+            (
+                "\"digest\": \"d\"",
+                "\"digest\": \"e\"",
+                "rollout 2: the settings, files or package declared now are not those of the last deployment",
+            ),
             ("\"version\": \"2\"", "\"digest\": \"e\", \"version\": \"1\"", "rollout 2: 1 was deployed, 2 is declared"),
             ("@same 644 /x/docker", "@same 666 /x/docker", "file /x/docker-compose.yml: mode 666 instead of 644"),
             ("@same 600 /x/.env", "@missing - /x/.env", "file /x/.env: missing"),
-            ("@same 600 /x/.env", "@differs 600 /x/.env\n@key A f1\n@key C f1", "env B: missing on the host\nenv C: not declared"),
+            (
+                "@same 600 /x/.env",
+                "@differs 600 /x/.env\n@key A f1\n@key C f1",
+                "env B: missing on the host\nenv C: not declared",
+            ),
             ("@same 600 /x/.env", "@differs 600 /x/.env\n@key A f7\n@key B f9", "env A: another value on the host"),
             (
                 "@same 640 /x/conf",
@@ -446,13 +472,37 @@ mod tests {
                 "file /x/conf: another content --- declared|+++ on the host|@@ -1,2 +1,2 @@| PASSWORD=${B}|-level: 1|+level: 2",
             ),
             ("@network web\n", "", "network web: missing"),
-            ("@image redis:8 sha256:1", "@image redis:8 sha256:9", "image p-web-1: redis:8 means 9 by now, the container was made from 1"),
-            ("\"image\":\"postgres:17\"", "\"image\":\"postgres:16\"", "image p-db-1: postgres:16 instead of postgres:17"),
-            ("\"h1\"", "\"old\"", "container p-web-1: not made from the compose file and settings that are on the host now"),
-            ("\"service\":\"db\"", "\"service\":\"dba\"", "container db: missing\nextra p-db-1: no part of the service: postgres:17, running"),
+            (
+                "@image redis:8 sha256:1",
+                "@image redis:8 sha256:9",
+                "image p-web-1: redis:8 means 9 by now, the container was made from 1",
+            ),
+            (
+                "\"image\":\"postgres:17\"",
+                "\"image\":\"postgres:16\"",
+                "image p-db-1: postgres:16 instead of postgres:17",
+            ),
+            (
+                "\"h1\"",
+                "\"old\"",
+                "container p-web-1: not made from the compose file and settings that are on the host now",
+            ),
+            (
+                "\"service\":\"db\"",
+                "\"service\":\"dba\"",
+                "container db: missing\nextra p-db-1: no part of the service: postgres:17, running",
+            ),
             ("p_inside web ", "p_inside bridge ", "network p-web-1: not in web; also in bridge"),
-            ("\"project\":\"p\",\"service\":\"db\"", "\"project\":null,\"service\":\"\"", "container db: missing\nextra p-db-1: in no declared service: postgres:17, running"),
-            ("@record {\"service\": \"shop\"", "@record {\"service\": \"old\"", "service 2: declared, not installed\nservice 2: installed, not declared"),
+            (
+                "\"project\":\"p\",\"service\":\"db\"",
+                "\"project\":null,\"service\":\"\"",
+                "container db: missing\nextra p-db-1: in no declared service: postgres:17, running",
+            ),
+            (
+                "@record {\"service\": \"shop\"",
+                "@record {\"service\": \"old\"",
+                "service 2: declared, not installed\nservice 2: installed, not declared",
+            ),
             ("@fact Docker\t28\n", "", "docker engine: it does not answer"),
         ];
         for (was, is, says) in cases {

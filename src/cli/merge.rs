@@ -94,7 +94,8 @@ fn mistakes(sources: &[Source], partial: bool) -> Vec<Error> {
             let (a, b) = (first.command.join(" "), source.command.join(" "));
             errors.push(Error::new(format!("{} ran `{a}`, {} ran `{b}`", first.name, source.name)));
         }
-        let twice: Vec<&str> = source.tally.hosts.keys().map(String::as_str).filter(|host| owners.contains_key(host)).collect();
+        let twice: Vec<&str> =
+            source.tally.hosts.keys().map(String::as_str).filter(|host| owners.contains_key(host)).collect();
         if let Some(other) = twice.first().and_then(|host| owners.get(host)) {
             let text = format!("{} and {} have clients in common: {}", other.name, source.name, twice.join(", "));
             errors.push(Error::new(text).hint("name only the one that counts, or merge the parts of one run"));
@@ -193,7 +194,8 @@ fn end(sources: &[Source]) -> Option<Event> {
         sources.iter().filter_map(which).filter_map(|event| event.at.parse::<jiff::Timestamp>().ok())
     };
     let (from, to) = (times(|source| source.events.first()).min()?, times(|source| source.events.last()).max()?);
-    let took_ms = u64::try_from((to - from).total(jiff::Unit::Millisecond).unwrap_or_default() as i64).unwrap_or_default();
+    let took_ms =
+        u64::try_from((to - from).total(jiff::Unit::Millisecond).unwrap_or_default() as i64).unwrap_or_default();
     let at = sources.iter().filter_map(|source| source.events.last()).map(|event| event.at.clone()).max()?;
     let exit_code = ends.iter().map(|end| end.exit_code).max().unwrap_or_default();
     Some(Event { at, run: String::new(), seq: 0, kind: Kind::RunFinished { status, exit_code, took_ms } })

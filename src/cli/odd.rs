@@ -96,7 +96,8 @@ fn odd(all: &IndexMap<String, Aspects>, most: usize) -> Vec<Odd> {
     for aspect in aspects {
         let section = aspect.0.as_str();
         // a service is compared among those that have it
-        let has = |of: &Aspects| COMMON.contains(&section) || of.contains_key(&(section.to_owned(), "version".to_owned()));
+        let has =
+            |of: &Aspects| COMMON.contains(&section) || of.contains_key(&(section.to_owned(), "version".to_owned()));
         let hosts: Vec<(&String, &Aspects)> = all.iter().filter(|(_, of)| has(of)).collect();
         let mut groups: IndexMap<Option<&str>, Vec<&str>> = IndexMap::new();
         for (host, of) in &hosts {
@@ -159,7 +160,8 @@ mod tests {
 
     #[test]
     fn few_against_many_are_odd() {
-        let hosts = [("a", "server OS 13"), ("b", "server OS 13"), ("c", "server OS 12"), ("d", "server OS 13, port 99 nc")];
+        let hosts =
+            [("a", "server OS 13"), ("b", "server OS 13"), ("c", "server OS 12"), ("d", "server OS 13, port 99 nc")];
         assert_eq!(told(&hosts, 2), ["server OS: c 12; 13 3/4", "port 99: d nc; - 3/4"]);
         let pair = [&hosts[..], &[("e", "server OS 12"), ("f", "server OS 13"), ("g", "server OS 13")]].concat();
         assert_eq!(told(&pair, 2), ["server OS: c+e 12; 13 5/7", "port 99: d nc; - 6/7"]);
@@ -168,9 +170,19 @@ mod tests {
 
     #[test]
     fn where_each_has_its_own_nobody_is_odd_and_a_service_counts_where_it_is() {
-        let own = [("a", "hub version 1, hub DOMAIN a"), ("b", "hub version 1, hub DOMAIN b"), ("c", "hub version 1, hub DOMAIN c"), ("d", ""), ("e", "")];
+        let own = [
+            ("a", "hub version 1, hub DOMAIN a"),
+            ("b", "hub version 1, hub DOMAIN b"),
+            ("c", "hub version 1, hub DOMAIN c"),
+            ("d", ""),
+            ("e", ""),
+        ];
         assert_eq!(told(&own, 2), Vec::<String>::new());
-        let secret = [("a", "hub version 1, hub KEY f1"), ("b", "hub version 1, hub KEY f1"), ("c", "hub version 2, hub KEY f2")];
+        let secret = [
+            ("a", "hub version 1, hub KEY f1"),
+            ("b", "hub version 1, hub KEY f1"),
+            ("c", "hub version 2, hub KEY f2"),
+        ];
         assert_eq!(told(&secret, 2), ["hub version: c 2; 1 2/3", "hub KEY: c (secret), another one; (secret) 2/3"]);
         let halves = [("a", "server OS 1"), ("b", "server OS 1"), ("c", "server OS 2"), ("d", "server OS 2")];
         assert_eq!(told(&halves, 2), Vec::<String>::new());

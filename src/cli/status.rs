@@ -205,12 +205,7 @@ fn state(project: &str, containers: &[Value]) -> String {
 pub(super) type Answers = IndexMap<String, std::result::Result<String, String>>;
 
 /// Each host's output of a playbook, or why there is none.
-pub(super) async fn ask(
-    fleet: &Fleet,
-    hosts: &[String],
-    playbook: &str,
-    cancel: CancellationToken,
-) -> Result<Answers> {
+pub(super) async fn ask(fleet: &Fleet, hosts: &[String], playbook: &str, cancel: CancellationToken) -> Result<Answers> {
     ask_with(fleet, hosts, playbook, fleet.extra_vars.clone(), None, cancel).await
 }
 

@@ -325,14 +325,18 @@ mod tests {
         assert_eq!(seen.looked["/x/conf"].there, There::Same);
         assert_eq!(seen.facts["OS"], "Debian GNU/Linux 13");
         let container = &seen.inspected[0];
-        assert_eq!((container.name.as_str(), container.project(), container.service()), ("p-web-1", Some("p"), Some("web")));
+        assert_eq!(
+            (container.name.as_str(), container.project(), container.service()),
+            ("p-web-1", Some("p"), Some("web"))
+        );
         assert_eq!(container.networks().collect::<Vec<_>>(), ["p_default", "web"]);
         assert_eq!(seen.hashes[&("p".to_owned(), "web".to_owned())], "abc");
     }
 
     #[test]
     fn images_are_called_as_docker_lists_them() {
-        let named = ["docker.io/library/redis", "redis:8", "docker.io/n8nio/n8n:1", "localhost:5000/x"].map(listed_image);
+        let named =
+            ["docker.io/library/redis", "redis:8", "docker.io/n8nio/n8n:1", "localhost:5000/x"].map(listed_image);
         assert_eq!(named, ["redis:latest", "redis:8", "n8nio/n8n:1", "localhost:5000/x:latest"]);
     }
 }

@@ -12,7 +12,8 @@ const PLAY: &str = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: 
 fn part(project: &Project, shard: &str, bad: &str, code: i32) -> String {
     let runs = format!("runs-{}-{}", shard.replace('/', "-"), if bad.is_empty() { "well" } else { bad });
     let vars = format!("bad={bad}");
-    let words = ["run", "play.yml", "--shard", shard, "-e", "ansible_connection=local", "-e", &vars, "--runs-dir", &runs];
+    let words =
+        ["run", "play.yml", "--shard", shard, "-e", "ansible_connection=local", "-e", &vars, "--runs-dir", &runs];
     let run = project.run(&words);
     assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);
     runs
@@ -53,7 +54,9 @@ fn parts_do_each_host_once_and_become_one_run() {
     assert_eq!(merged.code, 1, "one part failed: {}", merged.stderr);
     let events = project.says(&["history", merged.stdout.trim(), "--json"]);
     let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(events.iter().enumerate().all(|(at, event)| event["seq"] == at + 1 && event["run"] == merged.stdout.trim()));
+    assert!(
+        events.iter().enumerate().all(|(at, event)| event["seq"] == at + 1 && event["run"] == merged.stdout.trim())
+    );
     assert_eq!(events[0]["hosts"], serde_json::json!(["a", "b", "c", "d", "e"]));
     let count = |kind: &str| events.iter().filter(|event| event["event"] == kind).count();
     assert_eq!((count("run_started"), count("run_finished"), count("host_finished")), (1, 1, 5));
@@ -67,7 +70,8 @@ fn parts_do_each_host_once_and_become_one_run() {
     assert!(last.contains("provision run play.yml -e ansible_connection=local -e bad=b --limit b\n"), "{last}");
     let notes: Vec<&str> = events.iter().filter_map(|event| event["text"].as_str()).collect();
     assert!(["1/3", "2/3", "3/3"].iter().all(|part| notes.iter().any(|note| note.contains(part))), "{notes:?}");
-    let hosts = project.run(&["run", "play.yml", "--limit", "@failed", "-e", "ansible_connection=local", "-e", "bad=none"]);
+    let hosts =
+        project.run(&["run", "play.yml", "--limit", "@failed", "-e", "ansible_connection=local", "-e", "bad=none"]);
     assert!(hosts.code == 0 && hosts.stdout.contains('b') && !hosts.stdout.contains("a  "), "{}", hosts.stdout);
     project.says(&["report", merged.stdout.trim(), "--html", "page.html", "--junit", "junit.xml"]);
     let junit = std::fs::read_to_string(project.path("junit.xml")).unwrap();
@@ -96,7 +100,8 @@ fn what_is_no_part_of_the_same_run_is_refused() {
 fn runs_of_one_folder_are_merged_and_not_counted_twice() {
     let project = five();
     for shard in ["1/2", "2/2"] {
-        let run = project.run(&["run", "play.yml", "--shard", shard, "-e", "ansible_connection=local", "-e", "bad=none"]);
+        let run =
+            project.run(&["run", "play.yml", "--shard", shard, "-e", "ansible_connection=local", "-e", "bad=none"]);
         assert_eq!(run.code, 0, "{}", run.stderr);
     }
     let ids = project.says(&["history"]);

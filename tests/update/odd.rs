@@ -18,7 +18,8 @@ fn what_few_have_is_found_and_two_are_laid_side_by_side() {
     stage.inside("u3", &format!("cp -p {env} /tmp/env; sed -i 's/^GREETING=.*/GREETING=only-here/' {env}"));
     let before = ["u2", "u3"].map(|host| state(stage, host));
     let row = |stdout: &str, cells: &[&str]| {
-        let has = |line: &str| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).eq(cells.iter().copied());
+        let has =
+            |line: &str| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).eq(cells.iter().copied());
         assert!(stdout.lines().any(has), "{cells:?}\n{stdout}");
     };
     let ran = look(&["odd"], 1);
