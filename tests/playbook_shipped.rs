@@ -10,6 +10,7 @@ fn every_shipped_playbook_is_read() {
         "playbooks/bootstrap.yml",
         "playbooks/rollout.yml",
         "playbooks/status.yml",
+        "playbooks/survey.yml",
         "playbooks/up.yml",
         "playbooks/down.yml",
         "playbooks/restart.yml",

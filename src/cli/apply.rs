@@ -50,6 +50,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let slice = SliceFlags {
         host: Some(document.hosts.join(",")),
         all: false,
+        shard: None,
         services: document.services.clone(),
         mode: document.mode.clone(),
         yes: flags.yes,

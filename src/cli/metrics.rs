@@ -34,7 +34,8 @@ pub struct Flags {
 
 pub fn main(flags: Flags) -> Result<u8> {
     set_colour("auto");
-    let ids = journal::list(&flags.runs_dir);
+    let mut ids = journal::list(&flags.runs_dir);
+    ids.retain(|id| !journal::is_merged(&flags.runs_dir, id));
     let newest = ids.iter().skip(ids.len().saturating_sub(flags.limit));
     let metrics = metrics::of(newest.filter_map(|id| journal::read(&flags.runs_dir, id).ok()));
     if flags.json {

@@ -11,9 +11,11 @@ use crate::report::style;
 mod action;
 mod apply;
 mod ask;
+mod aspects;
 mod attach;
 mod backup;
 mod common;
+mod compare;
 mod configure;
 mod consent;
 mod console;
@@ -25,6 +27,7 @@ mod diagnose;
 mod digests;
 mod doctor;
 mod down;
+mod drift;
 mod edit;
 mod execute;
 mod explain;
@@ -41,9 +44,11 @@ mod log_line;
 mod logs;
 mod look;
 mod menu;
+mod merge;
 mod metrics;
 mod newer;
 mod notify;
+mod odd;
 mod plan;
 mod prune;
 mod ps;
@@ -63,8 +68,10 @@ mod schedule;
 mod schedule_unit;
 mod screen;
 mod secrets;
+mod shard;
 mod slice;
 mod status;
+mod survey;
 mod up;
 mod update;
 mod verify;
@@ -160,6 +167,15 @@ enum Verb {
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
+    /// Where clients are not as declared: files, settings, images, networks, containers
+    #[command(visible_alias = "deriva")]
+    Drift(drift::Flags),
+    /// Two clients side by side: what differs
+    #[command(visible_alias = "comparar")]
+    Compare(compare::Flags),
+    /// What only one or two of many clients have
+    #[command(visible_alias = "raro")]
+    Odd(odd::Flags),
     /// Containers, whether they can be reached, and checks: a table, a report, a bundle for whoever helps
     #[command(visible_alias = "diagnosticar")]
     Diagnose(diagnose::Flags),
@@ -308,6 +324,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Tunnel(flags)) => block_on(console::tunnel(flags)),
         Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
+        Some(Verb::Drift(flags)) => block_on(drift::main(flags)),
+        Some(Verb::Compare(flags)) => block_on(compare::main(flags)),
+        Some(Verb::Odd(flags)) => block_on(odd::main(flags)),
         Some(Verb::Diagnose(flags)) => block_on(diagnose::main(flags)),
         Some(Verb::Doctor(flags)) => block_on(doctor::main(flags)),
         Some(Verb::Watch(flags)) => block_on(watch::main(flags)),

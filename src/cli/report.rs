@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::history::chosen;
+use super::merge;
 use crate::error::{Error, Result};
 use crate::report::{html, journal, junit};
 
@@ -16,7 +17,10 @@ use crate::report::{html, journal, junit};
   provision report last --junit junit.xml
 
 The HTML file needs nothing else and holds no secret; it is readable for you alone (mode 0600).")]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Flags {
+    #[command(subcommand)]
+    act: Option<Act>,
     /// A run's id, or `last`
     #[arg(default_value = "last")]
     run: String,
@@ -31,7 +35,17 @@ pub struct Flags {
     runs_dir: PathBuf,
 }
 
+#[derive(Subcommand)]
+enum Act {
+    /// The journals of the parts of a fleet (--shard) as one run
+    #[command(visible_alias = "unir")]
+    Merge(merge::Flags),
+}
+
 pub fn main(flags: Flags) -> Result<u8> {
+    if let Some(Act::Merge(flags)) = &flags.act {
+        return merge::main(flags);
+    }
     let id = chosen(&flags.runs_dir, &flags.run)?;
     let events = journal::read(&flags.runs_dir, &id)?;
     let page = match (&flags.html, &flags.junit) {

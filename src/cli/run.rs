@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::common::FleetFlags;
 use super::execute::{RunFlags, execute};
+use super::shard::Shard;
 use super::slice::{needs_services, read_services_ahead};
 use crate::error::Result;
 use crate::playbook;
@@ -24,6 +25,9 @@ pub struct Flags {
     /// Keep only these hosts: names, groups, globs, `web:&prod:!old`, `@failed`
     #[arg(short, long, value_name = "PATTERN")]
     limit: Option<String>,
+    /// One part of these hosts, as 2/3, for one of several controllers; see docs/schedules.md
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
     #[command(flatten)]
     fleet: FleetFlags,
     #[command(flatten)]
@@ -32,7 +36,10 @@ pub struct Flags {
 
 pub async fn main(flags: Flags) -> Result<u8> {
     let fleet = flags.fleet.load()?;
-    let limit = flags.limit.as_deref().map(|pattern| fleet.select(pattern)).transpose()?.unwrap_or_default();
+    let mut limit = flags.limit.as_deref().map(|pattern| fleet.select(pattern)).transpose()?.unwrap_or_default();
+    if let Some(shard) = flags.shard {
+        limit = shard.of_hosts(&if limit.is_empty() { fleet.select("all")? } else { limit });
+    }
     let path = shipped::locate(std::path::Path::new("."), &flags.playbook.to_string_lossy()).unwrap_or(flags.playbook);
     let plays = playbook::load(&path)?;
     read_services_ahead(&plays)?;

@@ -10,6 +10,7 @@ use super::consent::Consent;
 use super::detach::send;
 use super::execute::{RunFlags, execute, readers_are_known};
 use super::resume::leave_out_done;
+use super::shard::Shard;
 use crate::error::{Error, Result};
 use crate::plan::Object;
 use crate::playbook::{self, ActionKind, Around, Control, Item, Play, Task};
@@ -27,6 +28,9 @@ pub struct SliceFlags {
     /// Every client of the inventory
     #[arg(long, conflicts_with = "host")]
     pub all: bool,
+    /// One part of these clients, as 2/3, for one of several controllers; see docs/schedules.md
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
     /// Services, and profiles as @erp; without it each client's declared ones
     #[arg(short, long, value_name = "LIST", value_delimiter = ',')]
     pub services: Option<Vec<String>>,
@@ -98,7 +102,7 @@ impl SliceFlags {
                 Error::new(format!("this would touch every one of the {every} hosts")).hint("say so with --all")
             );
         }
-        Ok((fleet, hosts))
+        Ok((fleet, self.shard.map_or(hosts.clone(), |shard| shard.of_hosts(&hosts))))
     }
 
     /// For verbs that need this machine until their end.

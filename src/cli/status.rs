@@ -5,21 +5,22 @@ use clap::Args;
 use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::common::{Fleet, FleetFlags};
 use super::execute::drive;
 use super::newer::Running;
 use super::slice::load_book;
+use super::survey::{Seen, drift, parse, wanted};
 use crate::engine::Job;
 use crate::error::Result;
 use crate::event::{Event, Kind, Outcome, Status};
+use crate::plan::{Object, Secret};
 use crate::report::style::{bold, green, red, table, yellow};
 use crate::report::tally::cause_word;
-use crate::services::declared::Pin;
+use crate::services::declared::{self, Pin};
+use crate::services::FleetLock;
 use crate::services::fleet_lock::without_digest;
-use crate::services::{FleetLock, Rollout, Selection, declared};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -40,19 +41,6 @@ pub struct Flags {
     json: bool,
     #[command(flatten)]
     fleet: FleetFlags,
-}
-
-/// What a host says of itself.
-#[derive(Default)]
-struct Seen {
-    records: IndexMap<String, Value>,
-    /// Path → SHA-256.
-    files: IndexMap<String, String>,
-    containers: Vec<Value>,
-    /// Project, image as the container was made from it, id of the image.
-    runs: Vec<(String, String, String)>,
-    /// Id of an image → digests that registries know it by.
-    digests: IndexMap<String, Vec<String>>,
 }
 
 /// A name that means something else on a host than in `fleet.lock`.
@@ -210,7 +198,7 @@ fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
     // records speak of packages by their ids; a name that no package has is shown as it is
     let id = |name: String| fleet.catalogue.instance(&name).map_or(name, |instance| instance.to_string());
     let declared: Vec<String> = declared.into_iter().map(id).collect();
-    let wanted = wanted(fleet, host);
+    let wanted = wanted(fleet, host).ok();
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let mut names: Vec<String> = seen.records.keys().cloned().collect();
     names.extend(declared.iter().filter(|name| !seen.records.contains_key(*name)).cloned());
@@ -219,20 +207,7 @@ fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
         let record = seen.records.get(&service);
         let want = wanted.as_ref().and_then(|wanted| wanted.get(&service));
         let version = want.map(|want| want.version.clone());
-        let edited = record.zip(want).is_some_and(|(record, Want { digest, stack, .. })| {
-            let path = format!("{}/docker-compose.yml", text(record, "root").unwrap_or_default());
-            let same = text(record, "digest").as_deref() == Some(digest);
-            same && seen.files.get(&path).is_some_and(|checksum| checksum != stack)
-        });
-        let drift = match (record, want) {
-            (None, _) => "-",
-            (Some(_), None) => "?",
-            (Some(_), Some(_)) if edited => "edited",
-            (Some(record), Some(Want { digest, .. })) if text(record, "digest").as_deref() != Some(digest) => {
-                "settings"
-            }
-            (Some(_), Some(_)) => "no",
-        };
+        let drift = drift(record, want, &seen.files);
         let project = record.and_then(|record| text(record, "project"));
         let url =
             record.and_then(|record| record.pointer("/urls/0/url")?.as_str().map(str::to_owned)).unwrap_or_default();
@@ -248,29 +223,6 @@ fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
         });
     }
     Ok(rows)
-}
-
-/// What would be deployed now.
-struct Want {
-    version: String,
-    digest: String,
-    /// SHA-256 of the stack.
-    stack: String,
-    pin: Option<Pin>,
-}
-
-/// By service; None where it cannot be worked out here.
-fn wanted(fleet: &Fleet, host: &str) -> Option<IndexMap<String, Want>> {
-    let sources = fleet.sources();
-    let selection = Selection { services: None, with_dependencies: true, ..Selection::default() };
-    let rollout = Rollout::prepare(&sources, &[host.to_owned()], &selection).ok()?;
-    let services = rollout.hosts.get(host)?.services.iter().map(|service| {
-        let stack = service.vars.get("service").and_then(|vars| vars.get("stack")?.as_str()).unwrap_or_default();
-        let checksum = Sha256::digest(stack.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-        let (version, digest, pin) = (service.version.clone(), service.digest.clone(), service.pin.clone());
-        (service.id.clone(), Want { version, digest, stack: checksum, pin })
-    });
-    Some(services.collect())
 }
 
 /// What of a project is not what the lock says; None if the lock says nothing about it.
@@ -321,45 +273,30 @@ fn state(project: &str, containers: &[Value]) -> String {
     }
 }
 
-fn parse(output: &str) -> Seen {
-    let mut seen = Seen::default();
-    for line in output.lines() {
-        if let Some(record) = line.strip_prefix("@record ").and_then(|text| serde_json::from_str::<Value>(text).ok()) {
-            let service = record.get("service").and_then(Value::as_str).unwrap_or_default().to_owned();
-            seen.records.insert(service, record);
-        } else if let Some((checksum, path)) = line.strip_prefix("@file ").and_then(|text| text.split_once("  ")) {
-            seen.files.insert(path.to_owned(), checksum.to_owned());
-        } else if let Some(container) =
-            line.strip_prefix("@container ").and_then(|text| serde_json::from_str(text).ok())
-        {
-            seen.containers.push(container);
-        } else if let Some((id, rest)) = line.strip_prefix("@runs ").and_then(|text| text.split_once(' ')) {
-            // of the two labels there is one, and perhaps none
-            let (image, project) = rest.split_once(' ').unwrap_or((rest, ""));
-            seen.runs.push((project.trim().to_owned(), image.to_owned(), id.to_owned()));
-        } else if let Some((id, names)) = line.strip_prefix("@digests ").and_then(|text| text.split_once(' ')) {
-            let names: Vec<String> = serde_json::from_str(names).unwrap_or_default();
-            let digests = names.iter().filter_map(|name| name.split_once('@')).map(|(_, digest)| digest.to_owned());
-            seen.digests.insert(id.to_owned(), digests.collect());
-        }
-    }
-    seen
+/// What each host said to a playbook that only asks, or why that is not known.
+pub(super) type Answers = IndexMap<String, std::result::Result<String, String>>;
+
+/// Each host's output of a playbook, or why there is none.
+pub(super) async fn ask(fleet: &Fleet, hosts: &[String], playbook: &str, cancel: CancellationToken) -> Result<Answers> {
+    ask_with(fleet, hosts, playbook, fleet.extra_vars.clone(), None, cancel).await
 }
 
-/// Each host's output of a playbook of one task, or why there is none.
-pub(super) async fn ask(
+/// The same with other extra variables than the fleet's own.
+pub(super) async fn ask_with(
     fleet: &Fleet,
     hosts: &[String],
     playbook: &str,
+    extra_vars: Object,
+    become_password: Option<Secret>,
     cancel: CancellationToken,
-) -> Result<IndexMap<String, std::result::Result<String, String>>> {
+) -> Result<Answers> {
     let job = Job {
         run: "status".to_owned(),
         plays: load_book(playbook)?,
         inventory: fleet.inventory.clone(),
         redactor: fleet.redactor.clone(),
         services: None,
-        extra_vars: fleet.extra_vars.clone(),
+        extra_vars,
         limit: hosts.to_vec(),
         check: true,
         diff: false,
@@ -368,15 +305,18 @@ pub(super) async fn ask(
         tags: Vec::new(),
         skip_tags: Vec::new(),
         command: Vec::new(),
-        become_password: None,
+        become_password,
         window: 0,
         grace: crate::engine::GRACE,
         locks: crate::engine::Locks::default(),
     };
-    let mut answers = IndexMap::new();
+    let mut answers = Answers::new();
     let hear = |event: Event| {
         if let Kind::TaskFinished { host, outcome, .. } = event.kind {
-            answers.insert(host, answer(&outcome));
+            match (answers.get_mut(&host), answer(&outcome)) {
+                (Some(Ok(so_far)), Ok(more)) => so_far.extend(["\n", &more]),
+                (_, answer) => drop(answers.insert(host, answer)),
+            }
         }
     };
     drive(job, cancel, hear).await?;

@@ -71,8 +71,8 @@ fn build(args: Object, build: &Build<'_>) -> Result<Box<dyn Module>, Failure> {
     }))
 }
 
-/// The text of the file.
-fn render(values: &Object) -> Result<String, Failure> {
+/// The text of the file. Errors: a name or value that no `.env` file can hold.
+pub fn render(values: &Object) -> Result<String, Failure> {
     let mut text = String::new();
     for (name, value) in values {
         if !is_name(name) {

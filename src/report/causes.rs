@@ -124,10 +124,11 @@ pub fn command_for(tally: &Tally, hosts: &[&str]) -> Vec<String> {
     while let Some(word) = rest.next() {
         match word.as_str() {
             "--all" => {}
-            "--host" | "--hosts" | "--limit" | "-l" => {
+            // the hosts are all named, so no part of them is meant
+            "--host" | "--hosts" | "--limit" | "-l" | "--shard" => {
                 rest.next();
             }
-            other if ["--host=", "--hosts=", "--limit="].iter().any(|flag| other.starts_with(flag)) => {}
+            other if ["--host=", "--hosts=", "--limit=", "--shard="].iter().any(|flag| other.starts_with(flag)) => {}
             other => words.push(other.to_owned()),
         }
     }

@@ -87,7 +87,12 @@ impl Reporter for Journal {
 
 /// Whether the process that writes this journal is still there.
 pub fn is_running(runs: &Path, id: &str) -> bool {
-    let file = File::open(runs.join(id).join("events.jsonl"));
+    is_written(&runs.join(id).join("events.jsonl"))
+}
+
+/// The same for a journal that lies elsewhere.
+pub fn is_written(path: &Path) -> bool {
+    let file = File::open(path);
     file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
 }
 
@@ -111,6 +116,32 @@ pub fn read(runs: &Path, id: &str) -> Result<Vec<Event>> {
         Error::new(format!("there is no run `{id}` in `{}`: {error}", runs.display()))
             .did_you_mean(id, ids.iter().map(String::as_str))
     })?;
+    parse(&path, &text)
+}
+
+/// The events of a journal that lies elsewhere.
+pub fn read_file(path: &Path) -> Result<Vec<Event>> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::at(&crate::error::Place::file(path), format!("cannot be read: {error}")))?;
+    parse(path, &text)
+}
+
+/// Beside the journal of a run that became part of another.
+const MERGED: &str = "merged-into";
+
+/// Notes that a run's events are told again in another run, so that nothing counts them twice.
+pub fn note_merged(runs: &Path, id: &str, into: &str) -> Result<()> {
+    let path = runs.join(id).join(MERGED);
+    std::fs::write(&path, format!("{into}\n"))
+        .map_err(|error| Error::new(format!("cannot write `{}`: {error}", path.display())))
+}
+
+/// Is a run told again in another one?
+pub fn is_merged(runs: &Path, id: &str) -> bool {
+    runs.join(id).join(MERGED).is_file()
+}
+
+fn parse(path: &Path, text: &str) -> Result<Vec<Event>> {
     let lines: Vec<&str> = text.lines().collect();
     let mut events = Vec::with_capacity(lines.len());
     for (index, line) in lines.iter().enumerate() {
@@ -118,7 +149,7 @@ pub fn read(runs: &Path, id: &str) -> Result<Vec<Event>> {
             Ok(event) => events.push(event),
             Err(_) if index + 1 == lines.len() => {}
             Err(error) => {
-                let place = crate::error::Place::new(path.clone(), index + 1, 0);
+                let place = crate::error::Place::new(path, index + 1, 0);
                 return Err(Error { place: Some(place), ..Error::new(format!("not an event: {error}")) });
             }
         }

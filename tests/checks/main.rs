@@ -3,6 +3,7 @@
 mod certificates;
 mod diagnose;
 mod doctor;
+mod drift;
 mod security;
 #[path = "../common/stage.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]

@@ -5,6 +5,8 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod stage;
 
+mod odd;
+
 use serde_json::Value;
 use stage::{Ran, Stage, counts, is, last_events};
 
