@@ -11,6 +11,7 @@ pub mod catalogue;
 mod checks;
 pub mod declared;
 mod git;
+pub mod handover;
 pub mod instance;
 pub mod lint;
 pub mod manifest;

@@ -8,6 +8,7 @@ mod bad_input;
 mod common_settings;
 mod explain;
 mod guard;
+mod handover;
 mod help;
 mod instances;
 mod lifecycle;
