@@ -4,10 +4,8 @@
 //! The texts are in the users' language.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::net::{IpAddr, ToSocketAddrs};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -15,7 +13,7 @@ use indexmap::IndexMap;
 use super::common::Fleet;
 use super::screen::form::{Field, Filled, Form};
 use super::screen::{self, Said};
-use crate::error::{Error, Place, Result};
+use crate::error::Result;
 use crate::inventory::edit;
 use crate::plan::Secret;
 use crate::secrets::EnvFile;
@@ -175,15 +173,12 @@ fn write(fleet: &Fleet, answers: &[(&Question, &str)]) -> Result<()> {
     }
     let mut texts = Vec::new();
     for (path, changes) in &settings {
-        let before = match std::fs::read_to_string(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-            other => other.map_err(|error| Error::at(&Place::file(path.as_path()), format!("cannot be read: {error}"))),
-        }?;
+        let before = edit::text_of(path)?;
         texts.push((path, edit::set(path, &before, changes)?, changes));
     }
     let readers = if secrets.is_empty() { None } else { Some(recipients(&fleet.inventory)?) };
     for (path, text, changes) in texts {
-        write_text(path, &text)?;
+        edit::write(path, &text)?;
         let keys: Vec<&str> = changes.iter().filter_map(|(path, _)| path.last().map(String::as_str)).collect();
         eprintln!("{}: {}", path.display(), keys.join(", "));
     }
@@ -216,21 +211,6 @@ fn file_of(fleet: &Fleet, question: &Question) -> PathBuf {
     let places = layers.iter().rev().filter_map(|layer| layer.place(&path));
     let mine = places.map(|place| place.file.to_path_buf()).find(|file| file.starts_with(&own));
     mine.unwrap_or_else(|| edit::host_file(&fleet.inventory, &question.host))
-}
-
-/// The whole file or nothing, with the rights that it had.
-fn write_text(path: &Path, text: &str) -> Result<()> {
-    let trouble = |error: std::io::Error| Error::at(&Place::file(path), format!("cannot be written: {error}"));
-    let folder = path.parent().unwrap_or(Path::new("."));
-    if !folder.exists() {
-        std::fs::create_dir_all(folder).map_err(trouble)?;
-    }
-    // people and version control read it
-    let mode = std::fs::metadata(path).map_or(0o644, |about| about.permissions().mode());
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(trouble)?;
-    file.write_all(text.as_bytes()).map_err(trouble)?;
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).map_err(trouble)?;
-    file.persist(path).map(drop).map_err(|error| trouble(error.error))
 }
 
 #[cfg(test)]

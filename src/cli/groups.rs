@@ -9,7 +9,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Look", &["status", "diagnose", "verify", "doctor", "watch", "ps", "top", "logs"]),
     ("Go in", &["exec", "shell", "tunnel"]),
     ("Data", &["backup", "restore"]),
-    ("Clients and services", &["inventory", "registry", "explain", "credentials", "secrets"]),
+    ("Clients and services", &["inventory", "declare", "registry", "explain", "credentials", "secrets"]),
     ("Runs", &["plan", "apply", "attach", "lock", "schedule", "notify", "history", "report", "metrics"]),
     ("Try and set up", &["lab", "completions", "help"]),
 ];

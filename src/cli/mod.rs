@@ -19,6 +19,7 @@ mod consent;
 mod console;
 mod containers;
 mod credentials;
+mod declare;
 mod detach;
 mod diagnose;
 mod doctor;
@@ -106,6 +107,9 @@ enum Verb {
     /// Ask for the settings of services, and write them into the inventory
     #[command(visible_alias = "configurar")]
     Configure(configure::Flags),
+    /// Write into the inventory which services a client is to have
+    #[command(visible_alias = "declarar")]
+    Declare(declare::Flags),
     /// How to get into the services: addresses, users, passwords
     #[command(visible_alias = "credenciales")]
     Credentials(credentials::Flags),
@@ -283,6 +287,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         None => block_on(rollout::main(cli.rollout)),
         Some(Verb::Menu(flags)) => menu::main(flags),
         Some(Verb::Configure(flags)) => configure::main(flags),
+        Some(Verb::Declare(flags)) => declare::main(flags),
         Some(Verb::Action(flags)) => block_on(action::main(flags)),
         Some(Verb::Credentials(flags)) => credentials::main(flags),
         Some(Verb::Run(flags)) => block_on(run::main(flags)),

@@ -208,6 +208,17 @@ impl Done {
         }
     }
 
+    /// A condition on the result could not be read. What the task itself failed with stays in front: often that is why.
+    pub fn misjudged(&self, condition: Failure) -> Self {
+        if self.status != Status::Failed {
+            return Done::failed(condition);
+        }
+        let mut done = self.clone();
+        let own = done.result.get("msg").and_then(Value::as_str).unwrap_or("failed");
+        done.result.insert("msg".to_owned(), Value::String(format!("{own}; then {}", condition.msg)));
+        done
+    }
+
     pub fn gave_up(mut self, retries: u64) -> Self {
         if self.status != Status::Failed {
             self.status = Status::Failed;

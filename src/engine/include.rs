@@ -13,9 +13,7 @@ use super::walk::{CurrentService, End, Failed, Flow, Walk};
 use crate::event::{Kind, Status, TaskRef};
 use crate::modules::args::as_flag;
 use crate::plan::{Failure, Object};
-use crate::playbook::{
-    ActionKind, Around, Control, Item, Parts, Task, apply, find_file, load_role, load_tasks, service_tasks,
-};
+use crate::playbook::{ActionKind, Around, Control, Item, Parts, Task, apply, find_file, load_role, service_tasks};
 use crate::services::ServiceDeploy;
 use crate::shipped;
 use crate::vars::{Layer, Scope};
@@ -99,7 +97,7 @@ impl Walk {
                     }
                     continue;
                 }
-                ActionKind::Control(_) | ActionKind::Module(_) => Ok((String::new(), Vec::new())),
+                ActionKind::Control(_) | ActionKind::Module(_) => Ok((String::new(), Arc::default())),
             };
             let (what, children) = match loaded {
                 Ok(loaded) => loaded,
@@ -109,7 +107,7 @@ impl Walk {
                 let done = Done { result: super::scope::object(json!({ "include": what })), ..Done::ok() };
                 self.end_include(reference, done);
             }
-            let flow = self.children(children.into(), loop_layer(task, items.as_deref(), index), index).await;
+            let flow = self.children(children, loop_layer(task, items.as_deref(), index), index).await;
             if !matches!(flow, Flow::Next) {
                 return flow;
             }
@@ -131,18 +129,18 @@ impl Walk {
         flow
     }
 
-    fn tasks_of(&self, around: &Around, args: &Object) -> Result<(String, Vec<Item>), Failure> {
+    fn tasks_of(&self, around: &Around, args: &Object) -> Result<(String, Arc<[Item]>), Failure> {
         let Some(file) = args.get("file").and_then(Value::as_str) else {
             return Err(Failure::new("`include_tasks` needs the name of a file"));
         };
         // an operator's playbook may include the shipped task files
         let shelf = || shipped::locate(Path::new("."), &format!("playbooks/{}", file.trim()));
         let path = find_file(around, "tasks", file.trim()).or_else(|error| shelf().ok_or(error)).map_err(failure)?;
-        let items = load_tasks(&path, around).map_err(failure)?;
+        let items = self.run.tasks(&path, around).map_err(failure)?;
         Ok((path.display().to_string(), items))
     }
 
-    fn role_of(&mut self, around: &Around, args: &Object) -> Result<(String, Vec<Item>), Failure> {
+    fn role_of(&mut self, around: &Around, args: &Object) -> Result<(String, Arc<[Item]>), Failure> {
         let text = |key: &str| args.get(key).and_then(Value::as_str).map(str::to_owned);
         let name = text("name").ok_or_else(|| Failure::new("`include_role` needs a name"))?;
         let parts = Parts {
@@ -156,7 +154,7 @@ impl Walk {
         if args.get("public").and_then(as_flag) == Some(true) {
             self.host.publish(loaded.role);
         }
-        Ok((name, loaded.tasks))
+        Ok((name, loaded.tasks.into()))
     }
 
     fn services_of(&self, around: &Around, args: &Object, scope: &Scope) -> Result<Included, Failure> {
@@ -246,8 +244,8 @@ impl Walk {
             keywords: task.keywords.clone(),
             ..Around::clone(&task.around)
         };
-        match load_tasks(tasks_file, &around) {
-            Ok(items) => self.children(items.into(), Some(Layer::raw(deploy.vars.clone())), index).await,
+        match self.run.tasks(tasks_file, &around) {
+            Ok(items) => self.children(items, Some(Layer::raw(deploy.vars.clone())), index).await,
             Err(error) => {
                 let scope = self.scope(task);
                 let reference = self.reference(task, &scope);

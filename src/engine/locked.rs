@@ -4,6 +4,7 @@
 //! part, the one that began later gives way and the earlier one tries again. Leaves out hosts that cannot be reached: the
 //! plays meet them again and say why.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +35,11 @@ enum Answer {
 
 /// `false`: some host was refused; nothing is locked and nothing was done.
 pub(super) async fn lock_all(run: &Arc<Run>, planned: &[Planned], hosts: &[String]) -> bool {
+    let batches = first_batches(run, planned, hosts);
     for again in 0..TRIES {
-        let walks = hosts.iter().filter_map(|name| first_walk(run, planned, name));
+        let walks = batches
+            .iter()
+            .flat_map(|batch| batch.hosts.iter().filter_map(|name| Some(Walk::new(batch.clone(), run.host(name)?))));
         let answers: Vec<(Walk, Answer)> = join_all(walks.map(ask)).await;
         let held = |answer: &Answer| matches!(answer, Answer::Held { .. });
         if !answers.iter().any(|(_, answer)| held(answer)) {
@@ -63,13 +67,15 @@ pub(super) async fn lock_all(run: &Arc<Run>, planned: &[Planned], hosts: &[Strin
     false
 }
 
-/// The host at the beginning of its first play: its user and its variables are those of that play.
-fn first_walk(run: &Arc<Run>, planned: &[Planned], name: &str) -> Option<Walk> {
-    let host = run.host(name).filter(|host| !host.implicit && host.fate() == Fate::Well)?;
-    let (index, first) =
-        planned.iter().enumerate().find(|(_, planned)| planned.hosts.iter().any(|host| host == name))?;
-    let batch = Batch::new(run, &first.play, index, vec![name.to_owned()], &first.hosts);
-    Some(Walk::new(batch, host))
+/// The hosts at the beginning of their first plays: their users and variables are those of that play.
+fn first_batches(run: &Arc<Run>, planned: &[Planned], hosts: &[String]) -> Vec<Arc<Batch>> {
+    let wanted = |name: &String| run.host(name).is_some_and(|host| !host.implicit && host.fate() == Fate::Well);
+    let mut left: HashSet<&str> = hosts.iter().filter(|name| wanted(name)).map(String::as_str).collect();
+    let begin = |(index, planned): (usize, &Planned)| {
+        let names: Vec<String> = planned.hosts.iter().filter(|name| left.remove(name.as_str())).cloned().collect();
+        (!names.is_empty()).then(|| Batch::new(run, &planned.play, index, names, &planned.hosts))
+    };
+    planned.iter().enumerate().filter_map(begin).collect()
 }
 
 async fn ask(walk: Walk) -> (Walk, Answer) {

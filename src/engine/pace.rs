@@ -1,6 +1,7 @@
 //! Where each host of a batch is, so that hosts can run on without waiting for each other except where it shows.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
@@ -18,6 +19,7 @@ enum Reached {
 pub(super) struct Pace {
     hosts: watch::Sender<IndexMap<String, Reached>>,
     once: Mutex<HashMap<Position, Once>>,
+    gone: AtomicUsize,
 }
 
 /// A task that one host does for all.
@@ -46,7 +48,7 @@ pub(super) enum Turn {
 impl Pace {
     pub fn new(hosts: impl Iterator<Item = String>) -> Self {
         let start = hosts.map(|host| (host, Reached::At(Position::new()))).collect();
-        Pace { hosts: watch::Sender::new(start), once: Mutex::default() }
+        Pace { hosts: watch::Sender::new(start), once: Mutex::default(), gone: AtomicUsize::new(0) }
     }
 
     pub fn reach(&self, host: &str, position: &Position) {
@@ -56,6 +58,7 @@ impl Pace {
     /// The host takes no more part in the play.
     pub fn leave(&self, host: &str) {
         self.set(host, Reached::Gone);
+        self.gone.fetch_add(1, Ordering::SeqCst);
         let once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
         for task in once.values().filter(|task| task.leader == host && task.result.borrow().is_none()) {
             // whoever waits for it learns that nothing will come
@@ -82,6 +85,11 @@ impl Pace {
         };
         // fails only when the sender is gone, and it is ours
         let _ = hosts.wait_for(there).await;
+    }
+
+    /// Grows whenever [`Pace::alive`] shrinks.
+    pub fn gone(&self) -> usize {
+        self.gone.load(Ordering::SeqCst)
     }
 
     /// Hosts that still take part.

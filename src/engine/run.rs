@@ -1,6 +1,7 @@
 //! A run: plays in their order, their hosts in batches, each host on its own walk.
 
 use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,10 +23,13 @@ use crate::event::{Counts, Kind, Level, RunStatus};
 use crate::inventory::Inventory;
 use crate::lane::Connections;
 use crate::plan::{Object, Secret};
-use crate::playbook::{Order, Play, Strategy, Task};
+use crate::playbook::{Around, Item, Order, Play, Strategy, Task, load_tasks};
 use crate::secrets::Redactor;
 use crate::services::Services;
 use crate::vars::{Layer, NoWorld, Scope};
+
+/// How many different surroundings of one included file are kept.
+const MOST_SURROUNDINGS: usize = 16;
 
 /// What all hosts of a run share.
 pub(super) struct Run {
@@ -53,6 +57,8 @@ pub(super) struct Run {
     pub locks: super::Locks,
     /// The plays that have begun, by their names, and how their hosts were divided.
     pub begun: Mutex<HashMap<String, Begun>>,
+    /// Included files, by what surrounded them.
+    files: Mutex<HashMap<PathBuf, Vec<(Around, Arc<[Item]>)>>>,
 }
 
 /// How far a play has come.
@@ -73,6 +79,9 @@ pub(super) struct Batch {
     pub hosts: Vec<String>,
     pub magic: Arc<Object>,
     pub pace: Pace,
+    /// The variables that name the hosts still in the play, and how many had left it then. Made once for all hosts
+    /// and tasks: of many hosts these are long lists.
+    roster: Mutex<Option<(usize, Arc<Object>)>>,
     handlers: Mutex<Vec<Arc<Task>>>,
     /// How many hosts at once do a task that says `throttle`.
     throttles: Mutex<HashMap<Place, Arc<Semaphore>>>,
@@ -110,6 +119,26 @@ impl Run {
         Some(SoFar { all: begun.all, lost: begun.lost, batches: begun.batches.iter().map(batch).collect() })
     }
 
+    /// The tasks of a file below such surroundings, read once for all hosts: they all run the same text, and of many
+    /// hosts the copies would be most of the program's memory.
+    pub fn tasks(&self, path: &Path, around: &Around) -> Result<Arc<[Item]>> {
+        let known = |files: &HashMap<PathBuf, Vec<(Around, Arc<[Item]>)>>| {
+            let found = files.get(path)?.iter().find(|(surroundings, _)| surroundings == around);
+            found.map(|(_, items)| items.clone())
+        };
+        if let Some(items) = known(&self.files.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(items);
+        }
+        let items: Arc<[Item]> = load_tasks(path, around)?.into();
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = files.entry(path.to_owned()).or_default();
+        // surroundings that differ from host to host are nothing to keep
+        if known.len() < MOST_SURROUNDINGS {
+            known.push((around.clone(), items.clone()));
+        }
+        Ok(items)
+    }
+
     pub fn claim(&self, host: &str, own: &super::lock::LockVars) -> Claim {
         let services = |services: &Arc<dyn Services>| {
             let scope = Scope::new(Arc::new(NoWorld));
@@ -142,6 +171,7 @@ impl Batch {
             pace: Pace::new(hosts.iter().cloned()),
             magic: Arc::new(scope::about_batch(play, all)),
             hosts,
+            roster: Mutex::default(),
             handlers: Mutex::new(play.handlers.clone()),
             throttles: Mutex::default(),
             stop: AtomicBool::new(false),
@@ -149,6 +179,19 @@ impl Batch {
             governed: AtomicBool::new(false),
             closed: Mutex::default(),
         })
+    }
+
+    pub fn roster(&self) -> Arc<Object> {
+        let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = self.pace.gone();
+        match &*roster {
+            Some((then, vars)) if *then == gone => vars.clone(),
+            _ => {
+                let vars = Arc::new(scope::about_roster(self));
+                *roster = Some((gone, vars.clone()));
+                vars
+            }
+        }
     }
 
     pub fn stopped(&self) -> bool {
@@ -278,6 +321,7 @@ pub(super) async fn run(
         since: super::emit::now(),
         locks: job.locks,
         begun: Mutex::default(),
+        files: Mutex::default(),
     });
     let free = !run.locks.before || run.check || super::locked::lock_all(&run, &planned, &taking_part).await;
     for (index, planned) in planned.into_iter().enumerate() {

@@ -1,5 +1,6 @@
 //! Which variables a task sees: Ansible's order of precedence, put together out of layers.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -84,7 +85,8 @@ pub(super) fn task_scope(batch: &Arc<Batch>, host: &Host, play_vars: &[Layer], t
     push(Layer::raw(run.magic.clone()));
     push(Layer::raw(batch.magic.clone()));
     push(Layer::raw(about_host(run, host)));
-    push(Layer::raw(about_place(batch, around)));
+    push(Layer::raw(batch.roster()));
+    push(Layer::raw(about_role(around)));
     inner.iter().for_each(|layer| push(layer.clone()));
     scope
 }
@@ -137,28 +139,31 @@ fn about_host(run: &Run, host: &Host) -> Object {
     }))
 }
 
-fn about_place(batch: &Batch, around: &Around) -> Object {
+/// Of this batch the hosts that go on, of the play's other ones those that had not failed.
+pub(super) fn about_roster(batch: &Batch) -> Object {
     let alive = batch.pace.alive();
-    // of this batch those that go on, of the other ones those that did not fail
+    let own: HashSet<&str> = batch.hosts.iter().map(String::as_str).collect();
+    let going: HashSet<&str> = alive.iter().map(String::as_str).collect();
     let all = batch.magic.get("ansible_play_hosts_all").and_then(Value::as_array);
-    let well = |name: &&str| match batch.hosts.iter().any(|own| own == name) {
-        true => alive.iter().any(|own| own == name),
+    let well = |name: &&str| match own.contains(name) {
+        true => going.contains(name),
         false => batch.run.host(name).is_some_and(|host| host.fate() == super::host::Fate::Well),
     };
     let play: Vec<&str> = all.into_iter().flatten().filter_map(Value::as_str).filter(well).collect();
-    let mut vars = object(json!({ "ansible_play_hosts": play, "ansible_play_batch": alive, "play_hosts": alive }));
-    if let Some(role) = &around.role {
-        let parents: Vec<&str> = role.parents.iter().map(|role| role.name.as_str()).collect();
-        let paths: Vec<String> = role.parents.iter().map(|role| text(&role.path)).collect();
-        vars.extend(object(json!({
-            "role_name": role.name,
-            "ansible_role_name": role.name,
-            "role_path": text(&role.path),
-            "ansible_parent_role_names": parents,
-            "ansible_parent_role_paths": paths,
-        })));
-    }
-    vars
+    object(json!({ "ansible_play_hosts": play, "ansible_play_batch": alive, "play_hosts": alive }))
+}
+
+fn about_role(around: &Around) -> Object {
+    let Some(role) = &around.role else { return Object::new() };
+    let parents: Vec<&str> = role.parents.iter().map(|role| role.name.as_str()).collect();
+    let paths: Vec<String> = role.parents.iter().map(|role| text(&role.path)).collect();
+    object(json!({
+        "role_name": role.name,
+        "ansible_role_name": role.name,
+        "role_path": text(&role.path),
+        "ansible_parent_role_names": parents,
+        "ansible_parent_role_paths": paths,
+    }))
 }
 
 pub(super) fn object(value: Value) -> Object {

@@ -231,7 +231,7 @@ impl Walk {
                 done.result.insert("attempts".to_owned(), Value::from(attempt));
             }
             let final_word = matches!(done.status, Status::Unreachable | Status::Skipped | Status::Uncertain);
-            if final_word || done.cause == Some(Cause::Interrupted) {
+            if final_word || matches!(done.cause, Some(Cause::Interrupted | Cause::Locked)) {
                 return done;
             }
             let done = match self.judge(task, scope, done) {
@@ -243,7 +243,7 @@ impl Walk {
                 Some(Value::Null) => done.status != Status::Failed,
                 Some(until) => match self.after(task, scope, &done).condition(until) {
                     Ok(met) => met,
-                    Err(fault) => return self.doubtful(Done::failed(in_condition("until", fault))),
+                    Err(fault) => return self.doubtful(done.misjudged(in_condition("until", fault))),
                 },
             };
             if enough {
@@ -300,13 +300,16 @@ impl Walk {
 
     /// `changed_when` and `failed_when`, which see the result under its name.
     fn judge(&self, task: &Task, scope: &Scope, mut done: Done) -> Result<Done, Done> {
+        let ask = |done: &Done, word, condition| {
+            let answer = self.after(task, scope, done).condition(condition);
+            answer.map_err(|fault| done.misjudged(in_condition(word, fault)))
+        };
         if let Some(condition) = &task.changed_when {
-            let changed = self.after(task, scope, &done).condition(condition);
-            done.set_changed(changed.map_err(|fault| Done::failed(in_condition("changed_when", fault)))?);
+            let changed = ask(&done, "changed_when", condition)?;
+            done.set_changed(changed);
         }
         if let Some(condition) = &task.failed_when {
-            let failed = self.after(task, scope, &done).condition(condition);
-            let failed = failed.map_err(|fault| Done::failed(in_condition("failed_when", fault)))?;
+            let failed = ask(&done, "failed_when", condition)?;
             done.set_failed(failed);
         }
         Ok(done)

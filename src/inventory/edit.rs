@@ -3,6 +3,8 @@
 //! The file is edited as text and then read again: if it does not say exactly what it said before plus the new value,
 //! nothing is written and a person has to do it. So unusual YAML is refused, never spoilt.
 
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -24,6 +26,29 @@ pub fn host_file(inventory: &Inventory, host: &str) -> PathBuf {
     }
 }
 
+/// What a file says; one that is not there says nothing.
+pub fn text_of(path: &Path) -> Result<String> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        other => other.map_err(|error| Error::at(&Place::file(path), format!("cannot be read: {error}"))),
+    }
+}
+
+/// The whole file or nothing, with the rights that it had.
+pub fn write(path: &Path, text: &str) -> Result<()> {
+    let trouble = |error: std::io::Error| Error::at(&Place::file(path), format!("cannot be written: {error}"));
+    let folder = path.parent().unwrap_or(Path::new("."));
+    if !folder.exists() {
+        std::fs::create_dir_all(folder).map_err(trouble)?;
+    }
+    // people and version control read it
+    let mode = std::fs::metadata(path).map_or(0o644, |about| about.permissions().mode());
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(trouble)?;
+    file.write_all(text.as_bytes()).map_err(trouble)?;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).map_err(trouble)?;
+    file.persist(path).map(drop).map_err(|error| trouble(error.error))
+}
+
 /// Sets keys in mappings, e.g. `["settings", "hub", "TIMEZONE"]`, to texts. `file` is for messages; an empty text is a
 /// file that is not there yet.
 pub fn set(file: &Path, text: &str, changes: &[(Vec<String>, String)]) -> Result<String> {
@@ -34,14 +59,49 @@ pub fn set(file: &Path, text: &str, changes: &[(Vec<String>, String)]) -> Result
     Ok(text)
 }
 
+/// Adds a text to a top-level list, or makes the list.
+pub fn list_add(file: &Path, text: &str, key: &str, item: &str) -> Result<String> {
+    let before = read(file, text)?;
+    let mut expected = before.to_value();
+    if !expected.is_object() {
+        expected = Value::Object(Object::new());
+    }
+    match &mut expected[key] {
+        Value::Array(items) => items.push(item.into()),
+        other => *other = vec![item].into(),
+    }
+    let lines = Lines::of(text);
+    let edited = match entry(&before, key) {
+        None => Some(lines.inserted(lines.0.len(), &[format!("{}: [{}]", scalar(key, true), scalar(item, true))])),
+        Some((name, Node { kind: Kind::Null, .. })) => lines.behind_colon(name, &format!(" [{}]", scalar(item, true))),
+        Some((_, list)) => lines.item_added(list, item),
+    };
+    checked(file, edited, &expected, key)
+}
+
+/// Takes a text out of a top-level list.
+pub fn list_remove(file: &Path, text: &str, key: &str, item: &str) -> Result<String> {
+    let before = read(file, text)?;
+    let mut expected = before.to_value();
+    if let Some(items) = expected.get_mut(key).and_then(Value::as_array_mut) {
+        items.retain(|known| known != item);
+    }
+    let found = entry(&before, key).and_then(|(_, list)| Lines::of(text).item_removed(list, item));
+    checked(file, found, &expected, key)
+}
+
 fn set_one(file: &Path, text: &str, path: &[String], value: &str) -> Result<String> {
     let before = read(file, text)?;
     let mut expected = before.to_value();
     put(&mut expected, path, value);
-    let edited = edited(text, &before, path, value);
-    let good = edited.filter(|edited| read(file, edited).is_ok_and(|node| node.to_value() == expected));
+    checked(file, edited(text, &before, path, value), &expected, &path.join("."))
+}
+
+/// The edited text, if it says just what it should.
+fn checked(file: &Path, edited: Option<String>, expected: &Value, what: &str) -> Result<String> {
+    let good = edited.filter(|edited| read(file, edited).is_ok_and(|node| node.to_value() == *expected));
     good.ok_or_else(|| {
-        Error::at(&Place::file(file), format!("`{}` cannot be written into this file as it stands", path.join(".")))
+        Error::at(&Place::file(file), format!("`{what}` cannot be written into this file as it stands"))
             .hint("write it by hand; nothing was changed")
     })
 }
@@ -177,6 +237,61 @@ impl<'t> Lines<'t> {
         Some(self.spliced(self.offset(&key.place)? + colon + 1, 0, new))
     }
 
+    /// Behind the last item, in the way in which the list is written.
+    fn item_added(&self, list: &Node, item: &str) -> Option<String> {
+        let Kind::List(items) = &list.kind else { return None };
+        match items.last() {
+            None => self.replaced_bracket(list, &format!("[{}]", scalar(item, true))),
+            Some(last) if self.char_at(&list.place) == Some('[') => {
+                let text = self.text();
+                let end = self.item_end(last)?;
+                Some(format!("{}, {}{}", &text[..end], scalar(item, true), &text[end..]))
+            }
+            Some(last) => {
+                let dash = self.0.get(last.place.line - 1)?;
+                let indent = &dash[..dash.find('-')?];
+                Some(self.inserted(last.place.line, &[format!("{indent}- {}", scalar(item, false))]))
+            }
+        }
+    }
+
+    fn item_removed(&self, list: &Node, item: &str) -> Option<String> {
+        let Kind::List(items) = &list.kind else { return None };
+        let at = items.iter().position(|node| matches!(&node.kind, Kind::String(text) if text == item))?;
+        if self.char_at(&list.place) != Some('[') {
+            // an empty block would be null
+            let rest: Vec<&str> = self
+                .0
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| index + 1 != items[at].place.line)
+                .map(|(_, line)| *line)
+                .collect();
+            return (items.len() > 1).then(|| rest.concat());
+        }
+        let (from, to) = match (at.checked_sub(1), items.get(at + 1)) {
+            (Some(before), _) => (self.item_end(&items[before])?, self.item_end(&items[at])?),
+            (None, Some(next)) => (self.offset(&items[at].place)?, self.offset(&next.place)?),
+            (None, None) => (self.offset(&items[at].place)?, self.item_end(&items[at])?),
+        };
+        Some(self.spliced(from, to - from, ""))
+    }
+
+    fn replaced_bracket(&self, list: &Node, new: &str) -> Option<String> {
+        let length = self.from(&list.place)?.find(']')? + 1;
+        Some(self.spliced(self.offset(&list.place)?, length, new))
+    }
+
+    /// Where an item between brackets ends.
+    fn item_end(&self, item: &Node) -> Option<usize> {
+        let rest = self.from(&item.place)?;
+        let length = match rest.chars().next()? {
+            quote @ ('"' | '\'') => 2 + rest[1..].find(quote)?,
+            _ => rest.find([',', ']', '#']).map_or(rest, |end| &rest[..end]).trim_end().len(),
+        };
+        Some(self.offset(&item.place)? + length)
+    }
+
     /// Before the brace that closes a mapping.
     fn braced(&self, node: &Node, path: &[String], value: &str) -> Option<String> {
         let text = self.text();
@@ -278,6 +393,40 @@ mod tests {
         assert_eq!(after("a: 1\r\n", "b", "ñ"), "a: 1\r\nb: ñ\r\n");
         assert_eq!(after("a:   # later\n", "a", "x"), "a: x   # later\n");
         assert_eq!(after("a: {\n  b: 1\n}\n", "a/c", "x"), "a: {\n  b: 1, c: x\n}\n");
+    }
+
+    #[test]
+    fn lists_grow_and_shrink_as_they_are_written() {
+        let file = Path::new("x.yml");
+        for (before, item, with) in [
+            ("services: [a, b]   # ours\nz: 1\n", "c@tienda", "services: [a, b, c@tienda]   # ours\nz: 1\n"),
+            ("services: ['a', \"b\"]\n", "c", "services: ['a', \"b\", c]\n"),
+            ("services: [a,\n  b,\n]\n", "c", "services: [a,\n  b, c,\n]\n"),
+            ("services: []\n", "c", "services: [c]\n"),
+            (
+                "services:\n  - a # why\n  # last\n  - b\nz: 1\n",
+                "c",
+                "services:\n  - a # why\n  # last\n  - b\n  - c\nz: 1\n",
+            ),
+            ("services:\n- a", "c", "services:\n- a\n- c\n"),
+        ] {
+            let added = list_add(file, before, "services", item).unwrap();
+            assert_eq!(added, with);
+            let back = list_remove(file, &added, "services", item).unwrap();
+            assert_eq!(back.trim_end(), before.trim_end());
+        }
+        assert_eq!(list_add(file, "z: 1\n", "services", "c").unwrap(), "z: 1\nservices: [c]\n");
+        assert_eq!(list_add(file, "", "services", "c").unwrap(), "services: [c]\n");
+        assert_eq!(list_add(file, "services: # later\n", "services", "c").unwrap(), "services: [c] # later\n");
+        assert_eq!(list_remove(file, "services: [a, b]\n", "services", "a").unwrap(), "services: [b]\n");
+        assert_eq!(list_remove(file, "services: [a]\n", "services", "a").unwrap(), "services: []\n");
+        for odd in ["services: &x [a]\nb: *x\n", "services: a\n", "services:\n  - &x a\nb: *x\n"] {
+            assert!(list_remove(file, odd, "services", "a").is_err(), "{odd}");
+        }
+        assert!(
+            list_remove(file, "services:\n  - a\n", "services", "a").is_err(),
+            "nothing would be left of the block"
+        );
     }
 
     #[test]

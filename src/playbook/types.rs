@@ -87,7 +87,7 @@ pub struct Block {
 }
 
 /// A role as used at one place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Role {
     pub name: String,
     pub path: PathBuf,
@@ -106,7 +106,7 @@ pub struct LoadedRole {
 }
 
 /// What surrounds a task: what plays, blocks, roles and includes say about it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Around {
     /// All must hold, the outermost first.
     pub when: Vec<Value>,
@@ -224,7 +224,7 @@ pub enum RepeatKind {
 }
 
 /// What a play or block says for all below it, the nearest one winning.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Keywords {
     pub r#become: Option<Value>,
     pub become_user: Option<Value>,

@@ -2,6 +2,7 @@
 //! own (which wins). A broken package is kept as broken, so that one bad folder does not hide the others.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
@@ -46,8 +47,24 @@ pub struct Catalogue {
     /// Defaults for every package that has a setting of the name, from `_global/.env.example`.
     pub globals: IndexMap<String, EnvDefault>,
     /// `_defaults/` folders, the operator's first.
-    bases: Vec<PathBuf>,
+    pub(super) bases: Bases,
     pub(super) traps: Vec<Trap>,
+}
+
+/// `_defaults/` folders, the operator's first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bases(Arc<Vec<PathBuf>>);
+
+impl Bases {
+    fn first(&mut self, dir: PathBuf) {
+        if !self.0.contains(&dir) {
+            Arc::make_mut(&mut self.0).insert(0, dir);
+        }
+    }
+
+    pub fn file(&self, name: &str) -> Option<PathBuf> {
+        self.0.iter().map(|dir| dir.join(name)).find(|path| shipped::exists(path))
+    }
 }
 
 impl Catalogue {
@@ -78,8 +95,8 @@ impl Catalogue {
             let (Some(id), Some(name), None) = (parts.next(), parts.next(), parts.next()) else { continue };
             let id = id.to_string_lossy().into_owned();
             let dir = folder.join(&id);
-            if id == "_defaults" && !self.bases.contains(&dir) {
-                self.bases.insert(0, dir);
+            if id == "_defaults" {
+                self.bases.first(dir);
             } else if id == "_global" && name == ".env.example" {
                 let path = dir.join(name);
                 let text = shipped::read_to_string(&path)
@@ -153,7 +170,7 @@ impl Catalogue {
 
     /// A file of `_defaults/`, the operator's own first.
     pub fn base(&self, name: &str) -> Option<PathBuf> {
-        self.bases.iter().map(|dir| dir.join(name)).find(|path| shipped::exists(path))
+        self.bases.file(name)
     }
 
     /// The instances in an order in which everything comes after what it depends on.

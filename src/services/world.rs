@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::catalogue::{Catalogue, Package};
+use super::catalogue::{Bases, Catalogue, Package};
 use crate::inventory::Inventory;
 use crate::plan::Object;
 use crate::vars::{Fault, Layer, LookupKind, Scope, World};
@@ -14,7 +14,7 @@ use crate::vars::{Fault, Layer, LookupKind, Scope, World};
 /// What templates of a package may reach: its own files, the bases, and other hosts' inventory variables.
 pub(super) struct PackageWorld {
     package: PathBuf,
-    catalogue: Catalogue,
+    bases: Bases,
     inventory: Option<Arc<Inventory>>,
 }
 
@@ -26,7 +26,7 @@ impl PackageWorld {
 
     /// Without any host.
     pub(super) fn alone(catalogue: &Catalogue, package: &Package) -> PackageWorld {
-        PackageWorld { package: package.dir.clone(), catalogue: catalogue.clone(), inventory: None }
+        PackageWorld { package: package.dir.clone(), bases: catalogue.bases.clone(), inventory: None }
     }
 }
 
@@ -46,7 +46,7 @@ impl World for PackageWorld {
         let path = if crate::shipped::exists(&own) {
             Some(own)
         } else {
-            self.catalogue.base(name.trim_start_matches("_defaults/"))
+            self.bases.file(name.trim_start_matches("_defaults/"))
         };
         let path =
             path.ok_or_else(|| Fault::new(format!("file `{name}` is neither in the package nor in _defaults")))?;
@@ -58,11 +58,8 @@ impl World for PackageWorld {
 
 /// A host's inventory variables and `-e` as a scope, without facts.
 pub fn host_scope(inventory: &Arc<Inventory>, host: &str, extra_vars: &Object) -> Scope {
-    let world = PackageWorld {
-        package: PathBuf::from("."),
-        catalogue: Catalogue::default(),
-        inventory: Some(inventory.clone()),
-    };
+    let world =
+        PackageWorld { package: PathBuf::from("."), bases: Bases::default(), inventory: Some(inventory.clone()) };
     let mut scope = Scope::new(Arc::new(world));
     for layer in inventory.layers(host) {
         scope.push(Layer { vars: layer.vars.clone(), raw: false });

@@ -5,7 +5,9 @@
 mod actions;
 mod author;
 mod bad_input;
+mod browser;
 mod common_settings;
+mod declare;
 mod explain;
 mod guard;
 mod handover;
@@ -17,5 +19,6 @@ mod modes;
 mod notify;
 mod profiles;
 mod project;
+mod report;
 mod secrets;
 mod verbs;

@@ -41,6 +41,19 @@ const STORIES: &[(&str, &str, &str)] = &[
         "one: breaks [failed, ignored]\none: what [ok]\none: anyway [ok]\none: goes on [ok]",
     ),
     (
+        "a condition that cannot be read does not hide what failed",
+        r#"
+- hosts: all
+  gather_facts: false
+  tasks:
+    - block:
+        - {name: breaks, fail: {msg: broken}, register: r, changed_when: r.stdout != ''}
+      rescue:
+        - {name: why, assert: {that: ["ansible_failed_result.msg is match('broken; then `changed_when`: ')"]}}
+"#,
+        "one: breaks [failed, ignored]\none: why [ok]",
+    ),
+    (
         "always after a failure that nobody rescues",
         r#"
 - hosts: all

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts on this machine what the lab and the tests need: Docker's engine, debootstrap, ssh, a few small shells.
+# Puts on this machine what the lab and the tests need: Docker's engine, debootstrap, ssh, a few small shells, a browser.
 # Installs only what is missing, says first what that is, asks sudo only if it is needed. Debian and Ubuntu; elsewhere
 # it lists what is missing. Not here: Rust, and anything on the lab's hosts.
 set -eu
@@ -33,6 +33,17 @@ doas opendoas
 age age
 openssl openssl
 /usr/lib/python3/dist-packages/yaml/__init__.py python3-yaml"
+
+# The tests look at reports in a browser, any of these. Ubuntu has chromium only as a snap, which wants a running snapd
+# and cannot read the tests' folders in /tmp: there it is said, and whoever runs the tests installs a .deb of a browser.
+has_browser() { for name in chromium chromium-browser google-chrome google-chrome-stable; do command -v $name >/dev/null 2>&1 && return; done; return 1; }
+if ! has_browser; then
+    case $(. /etc/os-release 2>/dev/null && printf '%s' "${ID-}") in
+        ubuntu) say "no chromium: Ubuntu has it only as a snap, which tests cannot use; install Google's chrome (.deb), else tests/cli skips what it looks at in a browser, and fails under CI=true" ;;
+        *) needs="$needs
+chromium chromium" ;;
+    esac
+fi
 
 # old command lines end with 0 though no engine answers, so look at what they say
 answer() { docker info --format 'engine {{.ServerVersion}}' 2>&1 || true; }
