@@ -7,6 +7,7 @@
 #   run [REASON]      make a set of all items and store it at every destination
 #   list              what there is, for programs: lines `@local …` and `@restic …`
 #   resolve FROM      the one backup that FROM names (latest, 20261125_031500, a snapshot's id, /a/file)
+#   room              what is here that a restore would overwrite: lines `@taken …`
 #   restore FROM      stop what writes, put everything back, start it again
 #   rehearse FROM     load everything beside the real data, compare, remove it
 #   prune [DAY]       keep what the retention keeps, or what is not older than the day
@@ -127,7 +128,7 @@ my() {
 }
 ask() { my client -NBre "$1" </dev/null; }
 
-cli() { REDISCLI_AUTH=$password docker exec -i -e REDISCLI_AUTH "$c" redis-cli "$@"; }
+cli() { REDISCLI_AUTH=$password docker exec -i ${password:+-e REDISCLI_AUTH} "$c" redis-cli "$@"; }
 info() { cli info "$1" | tr -d '\r' | sed -n "s/^$2://p"; }
 
 plain_name() {
@@ -291,7 +292,7 @@ thin_local() {
 }
 
 restic_ready() {
-    [ -z "${ready-}" ] || return 0
+    [ "${ready-}" != yes ] || return 0
     command -v restic >/dev/null || die "restic is missing"
     version=$(restic version | sed -n 's/^restic \([0-9]*\)\.\([0-9]*\).*/\1 \2/p')
     set -- $version
@@ -299,11 +300,16 @@ restic_ready() {
     export RESTIC_REPOSITORY="$REPOSITORY" RESTIC_PASSWORD_FILE="$work/password" RESTIC_CACHE_DIR="$state/cache" RESTIC_PROGRESS_FPS=0.01
     printf '%s\n' "$RESTIC_PASSWORD" >"$RESTIC_PASSWORD_FILE"
     case $REPOSITORY in sftp:*) sftp_ready ;; esac
-    locked cat config >/dev/null
-    case $? in
+    # restic itself asks again for a quarter of an hour where a bucket is missing
+    patience='timeout 120'
+    rest --no-lock cat config >/dev/null
+    ready=$?
+    patience=
+    case $ready in
         0) ;;
         10) say "making the repository"; rest init >&2 || die "cannot make the repository" ;;
         12) die "the password does not open the repository: is BACKUP_PASSWORD of this host another one? Nothing was touched" ;;
+        124) die "the repository does not answer, or its bucket does not exist" ;;
         *) die "the repository does not answer" ;;
     esac
     ready=yes
@@ -318,7 +324,9 @@ sftp_ready() {
     SFTP_ARGS=$options
 }
 
-rest() { if [ -n "${SFTP_ARGS-}" ]; then restic -o "sftp.args=$SFTP_ARGS" "$@"; else restic "$@"; fi; }
+rest() {
+    if [ -n "${SFTP_ARGS-}" ]; then ${patience-} restic -o "sftp.args=$SFTP_ARGS" "$@"; else ${patience-} restic "$@"; fi
+}
 
 # A lock that a killed restic left is removed by `unlock`, which leaves alone what is alive; that is waited for.
 locked() {
@@ -520,7 +528,7 @@ check() {
 
 verb=$1
 case $verb in
-    run | list | restore | rehearse | prune | check) "$verb" "${2-}" ;;
+    run | list | room | restore | rehearse | prune | check) "$verb" "${2-}" ;;
     resolve) enter; resolve "$2"; printf '%s\n' "$found" ;;
     *) die "unknown word $verb" ;;
 esac

@@ -71,6 +71,7 @@ SQL
 
 # database in the set, name that it gets
 load_postgres() {
+    tail -n 8 "$set/$name/$1.sql" | grep -q 'database dump complete' || { say "the dump of $1 is not complete"; return 1; }
     if [ "$(sql template1 -c "select count(*) from pg_database where datname = '$2'")" != 0 ]; then
         sql template1 -c "DROP DATABASE \"$2\"" || return
     fi
@@ -78,19 +79,74 @@ load_postgres() {
     sql "$2" >/dev/null <"$set/$name/$1.sql"
 }
 
+# The same for a server that cannot rename databases: all tables change places in one statement.
 give_mariadb() {
     user=$2 password=$4
     awake "$1"
     for dump in "$set/$name"/*.sql; do
         db=$(basename "$dump" .sql)
-        load_mariadb "$db" "$db" || return
+        load_mariadb "$db" "${db}_incoming" && change_mariadb "$db" "$(cat "$set/$name/$db.create")"
+        code=$?
+        ask "DROP DATABASE IF EXISTS \`${db}_incoming\`" && [ "$code" = 0 ] || return 1
     done
     [ ! -s "$set/$name/users" ] || my client <"$set/$name/users"
 }
 
+# database in the set, name that it gets; a dump that ends too early loads without an error
 load_mariadb() {
+    tail -n 3 "$set/$name/$1.sql" | grep -q 'Dump completed' || { say "the dump of $1 is not complete"; return 1; }
     ask "DROP DATABASE IF EXISTS \`$2\`; CREATE DATABASE \`$2\` $(cat "$set/$name/$1.create")" || return
     my client "$2" <"$set/$name/$1.sql"
+}
+
+# What cannot be renamed (a table that has triggers cannot, either) is written down before and made again. Between the
+# statement and its end the old tables are in `_outgoing`, from where they come back if anything fails.
+change_mariadb() {
+    ask "CREATE DATABASE IF NOT EXISTS \`$1\` $2; DROP DATABASE IF EXISTS \`$1_outgoing\`; CREATE DATABASE \`$1_outgoing\`" || return
+    unnamed "$1" >"$work/old.sql" && unnamed "$1_incoming" >"$work/new.sql" || return
+    if bare "$1" triggers views && bare "$1_incoming" triggers && renamed "$1" "$1_outgoing" "$1_incoming"; then
+        bare "$1" routines events && ask "ALTER DATABASE \`$1\` $2" && my client "$1" <"$work/new.sql" &&
+            { ask "DROP DATABASE \`$1_outgoing\`"; return; }
+        bare "$1" triggers views && renamed "$1" "$1_incoming" "$1_outgoing" ||
+            { say "the data of $1 as it was is in the database $1_outgoing"; return 1; }
+    fi
+    say "putting $1 back as it was"
+    bare "$1" triggers views routines events && my client "$1" <"$work/old.sql"
+    return 1
+}
+
+# All that is no table, as SQL.
+unnamed() {
+    my dump --no-data --no-create-info --routines --events --triggers "$1" </dev/null || return
+    views=$(ask "select table_name from information_schema.views where table_schema = '$1'") || return
+    [ -n "$views" ] || return 0
+    printf '%s\n' "$views" >"$work/views"
+    set -- "$1"
+    while IFS= read -r view; do set -- "$@" "$view"; done <"$work/views"
+    my dump --no-data --skip-triggers "$@" </dev/null
+}
+
+# database, which of it goes
+bare() {
+    db_bare=$1
+    shift
+    for what in "$@"; do
+        case $what in
+            triggers) columns="'TRIGGER', trigger_name" schema=trigger_schema ;;
+            views) columns="'VIEW', table_name" schema=table_schema ;;
+            routines) columns="routine_type, routine_name" schema=routine_schema ;;
+            events) columns="'EVENT', event_name" schema=event_schema ;;
+        esac
+        ask "select concat_ws(' ', 'DROP', $(printf %s "$columns" | sed "s/, \(.*\)/, concat('\`$db_bare\`.\`', \1, '\`;')/")) from information_schema.$what where $schema = '$db_bare'" || return
+    done >"$work/bare.sql" && my client <"$work/bare.sql"
+}
+
+# The first one's tables become the second's, and the third's the first's: all or none.
+renamed() {
+    for pair in "$1 $2" "$3 $1"; do
+        ask "select concat('\`${pair% *}\`.\`', table_name, '\` TO \`${pair#* }\`.\`', table_name, '\`') from information_schema.tables where table_schema = '${pair% *}' and table_type <> 'VIEW'" || return
+    done >"$work/renamed"
+    sed -e '1s/^/RENAME TABLE /' -e '$!s/$/,/' -e '$s/$/;/' "$work/renamed" | my client
 }
 
 # An append-only file wins over a dump, so the dump becomes the base of a new one; without that mode it is read as it is.
@@ -159,6 +215,30 @@ restore() {
     [ ! -f "$work/swapped" ] || while read -r path; do rm -rf "$ROOT/$path.outgoing"; done <"$work/swapped"
     resume
     say "restored from ${found#* }"
+}
+
+# --- looking ------------------------------------------------------------------------------------------------------
+
+# What a restore would overwrite.
+room() {
+    [ ! -e "/var/lib/provision/services/$SERVICE.json" ] || printf '@taken it is installed\n'
+    [ -z "$(ls -A "$ROOT/data" 2>/dev/null)" ] || printf '@taken %s/data is not empty\n' "$ROOT"
+    items shared
+}
+
+# A database on another service's server.
+shared() {
+    case $1${3-} in postgres*/* | mariadb*/*) container "$3" ;; *) return 0 ;; esac
+    [ -n "$c" ] || return 0
+    kind=$1 password=$6
+    if [ "$kind" = postgres ]; then
+        pg_user "$4"
+        found=$(sql template1 -c "select datname from pg_database where datname = '$5'")
+    else
+        user=$4
+        found=$(ask "select schema_name from information_schema.schemata where schema_name = '$5'")
+    fi || die "the server of the database $5 does not answer"
+    [ -z "$found" ] || printf '@taken the database %s is there\n' "$5"
 }
 
 # --- rehearsing ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::common::Fleet;
 use super::execute::drive;
-use super::slice::{Book, Dependencies, SliceFlags, load_book};
+use super::slice::{Book, SliceFlags, load_book};
 use crate::engine::Job;
 use crate::error::{Error, Result};
 use crate::event::{Event, Kind, Status};
@@ -19,7 +19,7 @@ use crate::services::Rollout;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
-  provision backup --host clienteA                      every declared service
+  provision backup --host clienteA                      every declared service and what they need
   provision backup --host clienteA --services hub,chat
   provision backup --all --yes                          every client
   provision backup --host clienteA --pull               and bring an encrypted copy here
@@ -111,7 +111,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
         flags.slice.stays("this brings something to this machine")?;
     }
     let (fleet, hosts) = flags.slice.load()?;
-    let rollout = flags.slice.prepare(&fleet, &hosts, Dependencies::Left)?.without_new_secrets();
+    let rollout = flags.slice.prepare_data(&fleet, &hosts)?.without_new_secrets();
     let (playbook, vars, question) = match &flags.verb {
         Some(Verb::List { lines }) => return list(&fleet, hosts, rollout, *lines).await,
         None => {
@@ -239,10 +239,10 @@ fn written(stamp: &str) -> String {
     format!("{}-{}-{} {}:{}:{}", piece(0, 4), piece(4, 6), piece(6, 8), piece(9, 11), piece(11, 13), piece(13, 15))
 }
 
-type Said = IndexMap<(String, String), std::result::Result<String, String>>;
+pub(super) type Said = IndexMap<(String, String), std::result::Result<String, String>>;
 
 /// Runs a playbook that only looks; what the task of each service said, or why it said nothing.
-async fn look(fleet: &Fleet, hosts: Vec<String>, rollout: Rollout, playbook: &str) -> Result<Said> {
+pub(super) async fn look(fleet: &Fleet, hosts: Vec<String>, rollout: Rollout, playbook: &str) -> Result<Said> {
     let job = Job {
         run: "backup".to_owned(),
         plays: load_book(playbook)?,

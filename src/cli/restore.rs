@@ -7,13 +7,13 @@ use std::path::Path;
 use clap::Args;
 use serde_json::Value;
 
+use super::backup::look;
 use super::common::{Fleet, confirm_by_name};
-use super::slice::{Book, Dependencies, SliceFlags};
+use super::slice::{Book, SliceFlags};
 use crate::error::{Error, Result};
 use crate::plan::Object;
-use crate::secrets::EnvFile;
-use crate::services::settings::{env_path, recipients};
-use crate::services::{Rollout, backup, declared};
+use crate::services::Rollout;
+use crate::services::handover::{Handover, Purpose, Way};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -23,7 +23,8 @@ use crate::services::{Rollout, backup, declared};
   provision restore --host clienteA --services hub --from backups/clienteA/hub/backup_20261125_031500.sql.zip.age
   provision restore --all --rehearse                                   would it work? touches no data
 
-A host that does not have the service yet gets it first. --from takes `latest`, a backup's name, a snapshot's id (see
+A host that does not have the service yet gets it first. With --to it also gets the secrets that open the data; settings
+that are in the data as well have to be the same, and data that is there is only replaced with --overwrite. --from takes `latest`, a backup's name, a snapshot's id (see
 `provision backup list`) or a copy that was pulled.")]
 pub struct Flags {
     #[command(flatten)]
@@ -34,6 +35,9 @@ pub struct Flags {
     /// Restore onto this host what is of the named one
     #[arg(long, value_name = "HOST")]
     to: Option<String>,
+    /// With --to: also where that host has data of the service already, which is backed up first
+    #[arg(long, requires = "to")]
+    overwrite: bool,
     /// Load the backup beside the data, compare, remove it
     #[arg(long)]
     rehearse: bool,
@@ -46,34 +50,23 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let (fleet, sources) = flags.slice.load()?;
     let mut slice = flags.slice.clone();
     let asks = !flags.rehearse && !slice.run.check && !flags.yes_really;
-    let (hosts, source) = match (&flags.to, sources.as_slice()) {
-        (None, _) => (sources, None),
-        (Some(to), [source]) => {
-            let hosts = fleet.select(to)?;
-            let [target] = hosts.as_slice() else {
-                return Err(Error::new(format!("--to `{to}` is not one host")));
-            };
-            if slice.services.is_none() {
-                slice.services =
-                    declared::services(&fleet.catalogue, &fleet.inventory, source)?.map(|(names, _)| names);
-            }
-            if !slice.run.check {
-                let services = fleet.catalogue.unfolded(slice.services.as_deref().unwrap_or_default())?;
-                // the secrets' files are written here, so the question comes first
-                if asks && !may_overwrite(target, &services)? {
-                    return Ok(0);
-                }
-                hand_over_secrets(&fleet, source, target, &services)?;
-            }
-            (hosts, Some(source.clone()))
-        }
+    let way = match (&flags.to, sources.as_slice()) {
+        (None, _) => None,
+        (Some(to), [source]) => Some(on_the_way(&flags, &fleet, source, to, &mut slice).await?),
         (Some(_), _) => return Err(Error::new("with --to the backup must be of one host").hint("name it with --host")),
     };
     let mut vars = Object::new();
-    if let Some(source) = source {
-        vars.insert("restore_source".to_owned(), Value::from(source));
+    let (hosts, mut rollout) = match &way {
+        None => (sources.clone(), slice.prepare_data(&fleet, &sources)?),
+        Some((target, handover)) => {
+            vars.extend(sources.first().map(|source| ("restore_source".to_owned(), Value::from(source.as_str()))));
+            let services = slice.services.as_deref().unwrap_or_default();
+            (vec![target.clone()], handover.rollout(&fleet.sources(), services)?)
+        }
+    };
+    if flags.rehearse {
+        rollout = rollout.without_new_secrets();
     }
-    let rollout = slice.prepare(&fleet, &hosts, Dependencies::Left)?;
     let opened = opened(&flags.from, &fleet, &hosts, &rollout)?;
     match &opened {
         Some(file) => vars.insert("restore_upload".to_owned(), Value::from(file.path().display().to_string())),
@@ -83,7 +76,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
         true => ("playbooks/rehearse.yml", "¿Ensayar la restauración?"),
         false => ("playbooks/restore.yml", "¿Restaurar?"),
     };
-    if asks && flags.to.is_none() {
+    if asks {
         for host in &hosts {
             let services = rollout.hosts.get(host).into_iter().flat_map(|host| &host.services);
             if !may_overwrite(host, &services.map(|service| service.id.clone()).collect::<Vec<_>>())? {
@@ -91,9 +84,55 @@ pub async fn main(flags: Flags) -> Result<u8> {
             }
         }
     }
+    if let Some((target, handover)) = way.filter(|_| !flags.rehearse && !slice.run.check) {
+        for file in handover.store(&fleet.inventory, &fleet.identities)? {
+            eprintln!("secrets of {file} are those of {}", sources.first().unwrap_or(&target));
+        }
+    }
     slice.yes |= !flags.rehearse && !slice.run.check;
     let book = Book { playbook, vars, skip_tags: &[], question };
     slice.perform(fleet, hosts, rollout, &book).await
+}
+
+/// Where what `source` had is going to be, once it is sure that it can be read there and that there is room for it. The
+/// services of the slice become the source's, if none are named.
+async fn on_the_way(
+    flags: &Flags,
+    fleet: &Fleet,
+    source: &str,
+    to: &str,
+    slice: &mut SliceFlags,
+) -> Result<(String, Handover)> {
+    let hosts = fleet.select(to)?;
+    let [target] = hosts.as_slice() else { return Err(Error::new(format!("--to `{to}` is not one host"))) };
+    let services = match &slice.services {
+        Some(named) => fleet.catalogue.unfolded(named)?,
+        None => {
+            let all = slice.prepare_data(fleet, &[source.to_owned()])?;
+            all.hosts.values().flat_map(|host| &host.services).map(|service| service.id.clone()).collect()
+        }
+    };
+    let purpose = if flags.rehearse { Purpose::Rehearsal } else { Purpose::Restore };
+    let from_repository = !Path::new(&flags.from).exists() && !flags.from.starts_with('/');
+    let way = Way { source, target, services: &services, purpose, from_repository };
+    let handover = Handover::prepare(&fleet.sources(), way)?;
+    slice.services = Some(services);
+    if flags.rehearse || flags.overwrite || target == source {
+        return Ok((target.clone(), handover));
+    }
+    let rollout = handover.rollout(&fleet.sources(), slice.services.as_deref().unwrap_or_default())?;
+    let mut taken = Vec::new();
+    for ((_, service), said) in look(fleet, hosts.clone(), rollout, "playbooks/restore_room.yml").await? {
+        let said = said.map_err(|why| Error::new(format!("host `{target}`: {service}: {why}")))?;
+        taken.extend(
+            said.lines().filter_map(|line| line.strip_prefix("@taken ")).map(|what| format!("{service}: {what}")),
+        );
+    }
+    match taken.is_empty() {
+        true => Ok((target.clone(), handover)),
+        false => Err(Error::new(format!("`{target}` has data of its own: {}", taken.join("; ")))
+            .hint("add --overwrite to replace it with that of the backup; it is backed up first")),
+    }
 }
 
 /// Asks for the host's name.
@@ -132,49 +171,4 @@ fn opened(from: &str, fleet: &Fleet, hosts: &[String], rollout: &Rollout) -> Res
     }
     file.flush().map_err(trouble)?;
     Ok(Some(file))
-}
-
-/// What was encrypted with one host's keys is only of use with them: the other one gets the same, unless it has its own.
-fn hand_over_secrets(fleet: &Fleet, source: &str, target: &str, services: &[String]) -> Result<()> {
-    let mut missing = Vec::new();
-    for name in services {
-        let id = fleet.catalogue.get(name)?.id.clone();
-        missing.extend(differing(fleet, source, target, &id)?.map(|file| (id, file)));
-    }
-    missing.extend(differing(fleet, source, target, backup::SECRETS)?.map(|file| (backup::SECRETS.to_owned(), file)));
-    for (id, mut file) in missing {
-        let path = env_path(&fleet.inventory, target, &id);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|error| Error::new(format!("cannot create `{}`: {error}", folder.display())))?;
-        }
-        file.save(&path, &recipients(&fleet.inventory)?)?;
-        eprintln!("secrets of {target}/{id} are those of {source}");
-    }
-    Ok(())
-}
-
-/// The target's file with what it lacks of the source's; None if it lacks nothing. Other values are an error.
-fn differing(fleet: &Fleet, source: &str, target: &str, id: &str) -> Result<Option<EnvFile>> {
-    let theirs = EnvFile::load(&env_path(&fleet.inventory, source, id), &fleet.identities)?;
-    let mut own = EnvFile::load(&env_path(&fleet.inventory, target, id), &fleet.identities)?;
-    let (mut lacks, mut others) = (Vec::new(), Vec::new());
-    for (key, value) in theirs.iter() {
-        match own.get(key) {
-            Some(own) if own == value => {}
-            Some(_) => others.push(key.to_owned()),
-            None => lacks.push((key.to_owned(), value.clone())),
-        }
-    }
-    if !others.is_empty() {
-        let text = format!("host `{target}` has secrets of its own for `{id}`: {}", others.join(", "));
-        return Err(Error::new(text).hint(format!(
-            "the data of `{source}` may not open with them; give both the same ones with `provision secrets set`, or restore to a host that has none"
-        )));
-    }
-    let any = !lacks.is_empty();
-    for (key, value) in lacks {
-        own.set(&key, value)?;
-    }
-    Ok(any.then_some(own))
 }

@@ -118,6 +118,13 @@ impl SliceFlags {
         self.prepare_at(Grain::Services, fleet, hosts, dependencies)
     }
 
+    /// What a verb about data works on: of a client whose services are not named, also those that it only has because
+    /// others need them, as a shared database.
+    pub fn prepare_data(&self, fleet: &Fleet, hosts: &[String]) -> Result<Rollout> {
+        let dependencies = if self.services.is_none() { Dependencies::Included } else { Dependencies::Left };
+        self.prepare(fleet, hosts, dependencies)
+    }
+
     /// The same for a verb that takes parts of services, too: `chat/worker`.
     pub fn prepare_parts(&self, fleet: &Fleet, hosts: &[String], dependencies: Dependencies) -> Result<Rollout> {
         self.prepare_at(Grain::Parts, fleet, hosts, dependencies)

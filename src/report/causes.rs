@@ -120,6 +120,12 @@ fn next_command(tally: &Tally, hosts: &[&str]) -> String {
 /// The words of the same command again, for these hosts only.
 pub fn command_for(tally: &Tally, hosts: &[&str]) -> Vec<String> {
     let mut words: Vec<String> = vec!["provision".to_owned()];
+    // there --host names the one whose backup it is
+    let restores = tally.command.get(1).is_some_and(|verb| ["restore", "restaurar"].contains(&verb.as_str()));
+    if restores && tally.command.iter().any(|word| word == "--to" || word.starts_with("--to=")) {
+        words.extend(tally.command.iter().skip(1).cloned());
+        return words;
+    }
     let mut rest = tally.command.iter().skip(1).peekable();
     while let Some(word) = rest.next() {
         match word.as_str() {

@@ -266,6 +266,14 @@ mod tests {
     }
 
     #[test]
+    fn a_restore_onto_another_host_is_repeated_as_it_was() {
+        let end = Kind::RunFinished { status: RunStatus::Failed, exit_code: 1, took_ms: 1500 };
+        let command = ["provision", "restore", "--host", "old", "--to", "a"];
+        let text = lines(&tally(&command, vec![failed("a"), end])).join("\n");
+        assert!(text.contains("then     provision restore --host old --to a\n"), "{text}");
+    }
+
+    #[test]
     fn an_interrupted_task_is_told_without_a_failed_host() {
         let mut interrupted = failed("a");
         if let Kind::TaskFinished { outcome, .. } = &mut interrupted {

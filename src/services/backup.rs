@@ -106,13 +106,11 @@ impl Choices {
         if self.repository.is_empty() {
             return Ok(());
         }
-        let stored = EnvFile::load(&env_path(sources.inventory, host, SECRETS), sources.identities)?;
-        for (key, value) in stored.iter() {
-            sources.redactor.add(value.reveal());
-            match key {
-                PASSWORD => self.password = value.clone(),
-                SSH_KEY => self.ssh_key = value.clone(),
-                _ => self.environment.push((key.to_owned(), value.clone())),
+        for (key, value, _) in sources.stored(host, SECRETS)? {
+            match key.as_str() {
+                PASSWORD => self.password = value,
+                SSH_KEY => self.ssh_key = value,
+                _ => self.environment.push((key, value)),
             }
         }
         if self.password.reveal().is_empty() {
@@ -125,6 +123,11 @@ impl Choices {
             sources.redactor.add(password);
         }
         Ok(())
+    }
+
+    /// The repository, without what is secret in its address; empty where there is none.
+    pub(super) fn repository_shown(&self) -> String {
+        shown(&self.repository)
     }
 
     /// Is there a password that is not stored yet?
@@ -399,7 +402,13 @@ mod tests {
     #[test]
     fn a_password_in_a_repository_is_not_shown() {
         assert_eq!(shown("rest:https://a:b:c@host:8000/x"), "rest:https://a@host:8000/x");
-        for plain in ["rest:http://host/x", "sftp:user@host:/srv", "/srv/restic", "s3:https://s3.example/bucket@x"] {
+        for plain in [
+            "rest:http://host/x",
+            "sftp:user@host:/srv",
+            "/srv/restic",
+            "s3:https://s3.example/bucket@x",
+            "b2:bucket:clients/a",
+        ] {
             assert_eq!(shown(plain), plain);
         }
     }

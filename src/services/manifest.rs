@@ -160,6 +160,9 @@ pub struct Variable {
     pub default: Option<Value>,
     #[serde(default)]
     pub help: Option<String>,
+    /// Its value is in the service's data as well, so the data is of use only where it is the same.
+    #[serde(default)]
+    pub in_data: bool,
     /// The operator's own secret (an API key): never generated, kept like one.
     #[serde(default)]
     pub secret: bool,

@@ -12,6 +12,7 @@ mod checks;
 pub mod declared;
 pub mod fleet_lock;
 mod git;
+pub mod handover;
 pub mod image_registry;
 pub mod instance;
 pub mod lint;

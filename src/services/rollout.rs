@@ -110,6 +110,11 @@ impl HostServices {
         self.settings.values().any(|settings| !settings.generated.is_empty()) || self.backups.generated()
     }
 
+    /// Where the host's backups go, without what is secret in the address; empty where that is no repository.
+    pub fn repository_shown(&self) -> String {
+        self.backups.repository_shown()
+    }
+
     pub fn settings(&self, service: &str) -> Option<&Settings> {
         self.settings.get(service)
     }

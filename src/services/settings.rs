@@ -60,7 +60,7 @@ pub struct Sources<'a> {
     pub redactor: &'a Redactor,
     /// Hears of everything that an operator may be asked, whatever comes of the rest.
     pub questions: Option<&'a dyn Fn(Question)>,
-    /// Values that are looked at in place of stored ones.
+    /// Values that are looked at in place of stored ones, or as if they were stored.
     pub replaced: Option<&'a Replaced>,
     /// What the images' names mean.
     pub lock: Option<&'a FleetLock>,
@@ -217,15 +217,13 @@ impl Sources<'_> {
         for file in ["global", name.as_str()] {
             let path = env_path(self.inventory, host, file);
             let layer = format!("vps_data/{host}/{file}.env.age");
-            let stored = EnvFile::load(&path, self.identities)?;
-            for (key, value) in stored.iter().filter(|(key, _)| known.iter().any(|k| k == key)) {
-                let named = || (host.to_owned(), file.to_owned(), key.to_owned());
-                let value = self.replaced.and_then(|replaced| replaced.get(&named())).unwrap_or(value);
-                self.redactor.add(value.reveal());
-                let line = stored.line_of(key).unwrap_or(0);
+            for (key, value, line) in self.stored(host, file)? {
+                if !known.contains(&key) {
+                    continue;
+                }
                 let origin = Origin { layer: layer.clone(), place: Some(Place::new(path.clone(), line, 0)) };
-                layers.put(key, Value::String(value.reveal().to_owned()), true, origin);
-                if let Some(candidate) = layers.values.get_mut(key) {
+                layers.put(&key, Value::String(value.reveal().to_owned()), true, origin);
+                if let Some(candidate) = layers.values.get_mut(&key) {
                     candidate.secret = true;
                 }
             }
@@ -236,6 +234,22 @@ impl Sources<'_> {
             }
         }
         Ok(layers.values)
+    }
+
+    /// What a file of the host holds, or is looked at as if it held it, with the lines.
+    pub(super) fn stored(&self, host: &str, file: &str) -> Result<Vec<(String, Secret, usize)>> {
+        let stored = EnvFile::load(&env_path(self.inventory, host, file), self.identities)?;
+        let line = |key: &str| stored.line_of(key).unwrap_or(0);
+        let mut all: IndexMap<String, Secret> =
+            stored.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
+        let here = self.replaced.into_iter().flatten().filter(|((of, name, _), _)| of == host && name == file);
+        all.extend(here.map(|((_, _, key), value)| (key.clone(), value.clone())));
+        all.values().for_each(|value| self.redactor.add(value.reveal()));
+        Ok(all
+            .into_iter()
+            .map(|(key, value)| (line(&key), key, value))
+            .map(|(line, key, value)| (key, value, line))
+            .collect())
     }
 
     /// What is missing or of the wrong kind.
@@ -403,7 +417,7 @@ fn secret_keys(package: &Package) -> impl Iterator<Item = String> {
 }
 
 /// Secrets that are one for all services of a client.
-fn shared_keys(package: &Package) -> Vec<String> {
+pub(super) fn shared_keys(package: &Package) -> Vec<String> {
     let shared = package.manifest.secrets.iter().filter(|secret| secret.shared);
     shared.map(|secret| secret.key.clone()).collect()
 }

@@ -6,6 +6,7 @@
 mod processes;
 mod restore;
 mod rotate;
+mod s3;
 #[path = "../common/stage.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod stage;
@@ -13,7 +14,7 @@ mod take;
 
 use std::sync::{MutexGuard, OnceLock};
 
-use stage::{Ran, Stage, shell};
+use stage::{Ran, Stage};
 
 /// `b` only keeps what `a` sends it.
 static SCENE: stage::Scene = stage::Scene {
@@ -57,15 +58,8 @@ fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
     Some((turn, stage))
 }
 
-/// Where `b` is reached from `a`.
-fn address(stage: &Stage) -> String {
-    let text = std::fs::read_to_string(stage.options.dir.join("host_vars/b.yml")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("ansible_host: ")).unwrap();
-    line.trim_matches('"').to_owned()
-}
-
 fn rest(stage: &Stage) -> String {
-    format!("backup_repository=rest:http://u:{REST_PASSWORD}@{}:8000/", address(stage))
+    format!("backup_repository=rest:http://u:{REST_PASSWORD}@{}:8000/", stage.address("b"))
 }
 
 /// Clients of the databases, as functions.
@@ -99,6 +93,10 @@ CREATE TABLE doc(id int AUTO_INCREMENT PRIMARY KEY, b blob, s varchar(90));
 INSERT INTO doc(b, s) VALUES (x'00ff0a', 'ñandú'), (NULL, 'it''s');
 CREATE VIEW titles AS SELECT s FROM doc;
 CREATE TRIGGER loud BEFORE INSERT ON doc FOR EACH ROW SET NEW.s = upper(NEW.s);
+CREATE TABLE \`tab Line\`(id int PRIMARY KEY, doc int, CONSTRAINT of_doc FOREIGN KEY (doc) REFERENCES doc(id));
+INSERT INTO \`tab Line\` VALUES (7, 1);
+CREATE PROCEDURE total() SELECT count(*) FROM doc;
+CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY STARTS '2040-01-01' DO DELETE FROM doc;
 SQL
     REDISCLI_AUTH=$(sed -n 's/^REDIS_PASSWORD=//p' $root/redis/.env | tr -d "'\"") docker exec -i -e REDISCLI_AUTH versatile-redis redis-cli >/dev/null <<CLI
 SET kept "ñandú"
@@ -117,7 +115,7 @@ fn data(stage: &Stage) -> String {
     let script = r#"
         pg pg_dump -U postgres shop | grep -v restrict
         pg psql -U postgres -XAtc "select rolname, rolcanlogin, rolpassword from pg_authid where rolname = 'shop'"
-        my mariadb-dump --skip-dump-date --routines --triggers --hex-blob _3c94
+        my mariadb-dump --skip-dump-date --routines --events --triggers --hex-blob _3c94
         my mariadb -NBe 'select user, host, plugin from mysql.user order by 1, 2; show grants for `_3c94`@`%`'
         cli get kept; cli lrange jobs 0 -1; cli -n 3 get other; cli dbsize
         cd $root/notes/data && find . -printf '%p %y %m %U %G %l\n' | sort && find . -type f -exec sha256sum {} + | sort
@@ -129,7 +127,7 @@ fn data(stage: &Stage) -> String {
 fn spoil(stage: &Stage) {
     let script = r#"
         pg psql -qU postgres -d shop -c 'DELETE FROM orders WHERE id > 7; CREATE TABLE junk(x int)'
-        my mariadb _3c94 -e "DELETE FROM doc; CREATE TABLE junk(x int); ALTER USER '_3c94'@'%' IDENTIFIED BY 'another'"
+        my mariadb _3c94 -e "DROP TABLE \`tab Line\`; DELETE FROM doc; CREATE TABLE junk(x int); CREATE PROCEDURE junk() SELECT 1; ALTER USER '_3c94'@'%' IDENTIFIED BY 'another'"
         cli flushall >/dev/null; cli set junk 1 >/dev/null
         rm -rf $root/notes/data/pages/*; echo junk >$root/notes/data/pages/junk; echo 0 >$root/notes/data/state/value
     "#;
@@ -148,10 +146,4 @@ fn snapshots(stage: &Stage, service: &str, more: &[&str]) -> Vec<String> {
     let said = must(stage, "list", &args).stdout;
     let all = said.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     all.filter(|one| one["where"] == "restic").map(|one| one["id"].as_str().unwrap().to_owned()).collect()
-}
-
-/// `a` is gone for good, and there is an empty server of that name.
-fn lose_host(stage: &Stage) {
-    shell("docker rm -fv \"$1\" >/dev/null", &[&format!("{}-a", SCENE.prefix)]);
-    stage.up();
 }

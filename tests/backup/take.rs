@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{REST_PASSWORD, address, archives, enter, must, rest, run, snapshots, stage};
+use super::{REST_PASSWORD, archives, enter, must, rest, run, snapshots, stage};
 
 #[test]
 fn archives_are_complete_and_the_last_ones_stay() {
@@ -85,7 +85,7 @@ fn a_dump_that_fails_stores_nothing() {
 fn what_a_killed_restic_locked_is_freed_and_the_retention_holds() {
     let Some((_turn, stage)) = enter("what_a_killed_restic_locked_is_freed_and_the_retention_holds") else { return };
     // over SFTP
-    let repository = format!("backup_repository=sftp:operator@{}:restic", address(stage));
+    let repository = format!("backup_repository=sftp:operator@{}:restic", stage.address("b"));
     let args = [
         "backup",
         "--host",
@@ -151,12 +151,45 @@ fn the_timer_does_it_alone_and_twice_is_once() {
     assert_eq!(after.iter().filter(|name| !before.contains(name)).count(), 1, "{before:?} {after:?}");
     let journal = stage.inside("a", "journalctl -q -u provision-backup-redis --no-pager -o cat");
     assert!(journal.contains("redis: stored /opt/ATS"), "{journal}");
-    must(stage, "schedule", &["backup", "schedule", "--host", "a", "--services", "redis,notes", "--yes", "--off"]);
-    assert_eq!(
-        stage.inside("a", "ls /etc/systemd/system/provision-* /var/lib/provision/backup/*.conf 2>/dev/null; true"),
-        ""
-    );
+    let off = ["backup", "schedule", "--host", "a", "--services", "redis,notes", "--yes", "--off"];
+    must(stage, "schedule", &off);
+    let left = || {
+        let files = "/etc/systemd/system/provision-* /etc/cron.d/provision-* /var/lib/provision/backup/*.conf";
+        stage.inside("a", &format!("ls {files} 2>/dev/null; true"))
+    };
+    assert_eq!(left(), "");
+
+    // the same host, as one that systemd did not boot
+    let today = stage.inside("a", "mv /run/systemd/system /run/systemd/away; date +%a");
+    let schedule = ["backup", "schedule", "--host", "a", "--services", "redis,notes", "--yes", "--rehearse", &today];
+    let nothing = run(stage, "schedule", &schedule);
+    stage.inside("a", "apt-get install -y -qq --no-install-recommends cron >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq --no-install-recommends cron; } >/dev/null 2>&1");
+    let (once, twice) = (run(stage, "schedule", &schedule), run(stage, "schedule", &schedule));
+    stage.inside("a", "mv /run/systemd/away /run/systemd/system");
+    once.expect(0);
+    twice.expect(0);
+    assert_eq!(stage::counts(&stage::last_events(&stage.runs("schedule")), "a", "changed"), 0);
+    nothing.expect(1);
+    assert!(nothing.stdout.contains("neither systemd nor cron"), "{}", nothing.stdout);
+    let before = archives(stage, "redis");
+    stage.inside("a", AS_CRON);
+    let after = archives(stage, "redis");
+    assert_eq!(after.iter().filter(|name| !before.contains(name)).count(), 1, "{before:?} {after:?}");
+    let journal = stage.inside("a", "journalctl -q -t provision-backup --no-pager -o cat");
+    for said in ["redis: stored /opt/ATS", "redis: rehearsed with backup_"] {
+        assert!(journal.contains(said), "{journal}");
+    }
+    must(stage, "schedule", &off);
+    assert_eq!(left(), "");
 }
+
+/// What cron does with the line: five fields of time, the user, `\%` for `%`, and an environment of its own.
+const AS_CRON: &str = r#"
+    file=/etc/cron.d/provision-backup-redis
+    line=$(sed -n 's/^[0-9]* [0-9]* \* \* \* root //p' $file | sed 's/\\%/%/g')
+    [ -n "$line" ] || exit 1
+    env -i SHELL=/bin/sh HOME=/root LOGNAME=root "$(sed -n '/^PATH=/p' $file)" sh -c "$line"
+"#;
 
 #[test]
 fn no_secret_is_seen_while_a_backup_is_taken() {

@@ -10,6 +10,7 @@ mod common_settings;
 mod declare;
 mod explain;
 mod guard;
+mod handover;
 mod help;
 mod instances;
 mod lifecycle;

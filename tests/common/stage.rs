@@ -126,6 +126,19 @@ impl Stage {
         self.scratch.join("runs").join(name)
     }
 
+    /// Where the hosts reach each other.
+    pub fn address(&self, host: &str) -> String {
+        let text = std::fs::read_to_string(self.options.dir.join(format!("host_vars/{host}.yml"))).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("ansible_host: ")).unwrap();
+        line.trim_matches('"').to_owned()
+    }
+
+    /// A host is gone for good, and there is an empty server of that name.
+    pub fn lose(&self, host: &str) {
+        shell("docker rm -fv \"$1\" >/dev/null", &[&format!("{}-{host}", self.scene.prefix)]);
+        self.up();
+    }
+
     /// The program, with the fleet's flags where they belong: behind the verb if there is one.
     pub fn program(&self, runs: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);

@@ -57,6 +57,14 @@ pub(super) fn findings(package: &Package, findings: &mut Vec<Error>) {
             say(format!("`{script}` is not in the package"), "add the file or take it out of the manifest");
         }
     }
+    let of_databases = |kind: &BackupKind| {
+        matches!(kind, BackupKind::Databases {} | BackupKind::Postgres { .. } | BackupKind::Mariadb { .. })
+    };
+    let declared = !manifest.databases.is_empty() && !manifest.backup.is_empty();
+    if declared && !manifest.backup.iter().any(|item| of_databases(&item.kind)) {
+        let text = "its databases are in no backup of it".to_owned();
+        say(text, "add `{\"kind\": \"databases\"}` to `backup`");
+    }
     if manifest.backup.is_empty() && manifest.data.iter().any(|data| data.class == "critical") {
         let text = "it has critical data, and nothing says how that is backed up".to_owned();
         say(text, "add `backup`, see docs/backup.md");
