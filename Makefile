@@ -15,7 +15,7 @@ demo: rust ## two throw-away servers on this machine, the complete rollout on th
 
 test: rust ## every test, those on real lab hosts included
 	tests/lab/prepare.sh
-	$(CARGO) test --no-fail-fast
+	CARGO=$(CARGO) tests/run.sh
 
 test-real: rust ## flow with the real n8n from npm: 8 minutes and 3 GB more, not part of `test`
 	tests/lab/prepare.sh
