@@ -77,7 +77,7 @@ pub async fn send(
     rollout: Rollout,
     book: &Book<'_>,
 ) -> Result<u8> {
-    let run = journal::new_run_id();
+    let run = journal::new_run_id(&fleet.runs);
     for host in rollout.hosts.values() {
         for service in &host.services {
             let builds = service.vars.get("service").and_then(|vars| vars.get("builds")?.as_array());

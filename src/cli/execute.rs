@@ -109,7 +109,7 @@ pub(super) async fn execute_with(
     extent: Extent,
     ready: impl FnOnce(&str) -> Result<()>,
 ) -> Result<u8> {
-    let run = journal::new_run_id();
+    let run = journal::new_run_id(&fleet.runs);
     let job = job(fleet, flags, run.clone(), plays, limit, extent.services)?;
     engine::verify(&job)?;
     super::notify::hide(fleet);

@@ -17,10 +17,24 @@ pub struct Journal {
 }
 
 /// A folder name that sorts by time, to the millisecond, for two short runs fit into one second: `20261123-120342517-7f3a`.
-pub fn new_run_id() -> String {
-    let now = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC);
-    let salt = uuid_like();
-    format!("{}{:03}-{salt:04x}", now.strftime("%Y%m%d-%H%M%S"), now.millisecond())
+/// It comes after those that are there: where this machine's clock went back, the newest run would not be the last one,
+/// and `last`, `@failed` and `--resume` would speak of another.
+pub fn new_run_id(runs: &Path) -> String {
+    let now = jiff::Timestamp::now();
+    let newest = list(runs).pop().and_then(|id| begun(&id));
+    let at = newest.and_then(|newest| newest.checked_add(jiff::SignedDuration::from_millis(1)).ok());
+    let at = at.map_or(now, |at| at.max(now)).to_zoned(jiff::tz::TimeZone::UTC);
+    format!("{}{:03}-{:04x}", at.strftime("%Y%m%d-%H%M%S"), at.millisecond(), uuid_like())
+}
+
+/// The moment that an id names.
+fn begun(id: &str) -> Option<jiff::Timestamp> {
+    let (day, rest) = id.split_once('-')?;
+    let (time, _) = rest.split_once('-')?;
+    let (clock, millisecond) = (time.get(..6)?, time.get(6..)?);
+    let text = format!("{day}{clock}.{millisecond}");
+    let at = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S%.f", text).ok()?;
+    Some(at.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
 }
 
 fn uuid_like() -> u16 {
@@ -176,14 +190,20 @@ mod tests {
     }
 
     #[test]
-    fn ids_sort_by_time_within_a_second() {
-        let ids: Vec<String> = (0..20)
-            .map(|_| {
-                std::thread::sleep(std::time::Duration::from_millis(2));
-                new_run_id()
-            })
-            .collect();
+    fn ids_sort_by_time_within_a_second_and_when_the_clock_went_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = || {
+            let id = new_run_id(dir.path());
+            Journal::create(dir.path(), &id).unwrap();
+            id
+        };
+        let mut ids: Vec<String> = (0..20).map(|_| made()).collect();
+        // of a machine whose clock was ahead
+        ids.push("20991231-235959999-0001".to_owned());
+        Journal::create(dir.path(), "20991231-235959999-0001").unwrap();
+        ids.extend([made(), made()]);
         assert!(ids.is_sorted(), "{ids:?}");
+        assert!(ids[21].starts_with("21000101-000000000-") && ids[22].starts_with("21000101-000000001-"), "{ids:?}");
     }
 
     #[test]

@@ -226,10 +226,14 @@ impl Going {
         self.child.kill().unwrap();
     }
 
+    /// The id of this run, as soon as it has a journal.
+    pub fn id(&self) -> Option<String> {
+        provision::report::journal::list(&self.runs).into_iter().find(|id| !self.known.contains(id))
+    }
+
     /// The events of this run so far.
     pub fn events(&self) -> Vec<Value> {
-        let ids = provision::report::journal::list(&self.runs);
-        ids.iter().find(|id| !self.known.contains(id)).map(|id| events(&self.runs, id)).unwrap_or_default()
+        self.id().map(|id| events(&self.runs, &id)).unwrap_or_default()
     }
 
     /// Waits until the journal has such an event; false if the run ended before.

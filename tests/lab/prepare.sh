@@ -32,6 +32,7 @@ tcsh tcsh
 doas opendoas
 age age
 openssl openssl
+faketime faketime
 /usr/lib/python3/dist-packages/yaml/__init__.py python3-yaml"
 
 # The tests look at reports in a browser, any of these. Ubuntu has chromium only as a snap, which wants a running snapd

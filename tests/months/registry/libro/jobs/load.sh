@@ -1,0 +1,2 @@
+cat >/data/rows.new
+mv /data/rows.new /data/rows.restored

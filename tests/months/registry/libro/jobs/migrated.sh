@@ -1,0 +1,1 @@
+[ "$(cat /data/schema 2>/dev/null)" = "$VERSION" ]
