@@ -423,6 +423,9 @@ mod tests {
             digest: "d".to_owned(),
             url: None,
             requires: Vec::new(),
+            live_checks: Vec::new(),
+            names: Default::default(),
+            pin: None,
         }
     }
 

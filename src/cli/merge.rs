@@ -48,7 +48,7 @@ pub fn main(flags: &Flags) -> Result<u8> {
     if let Some(error) = Error::all(mistakes(&sources, flags.partial)) {
         return Err(error);
     }
-    let id = journal::new_run_id();
+    let id = journal::new_run_id(&flags.runs_dir);
     let events = merged(&sources, &id);
     let mut written = journal::Journal::create(&flags.runs_dir, &id)?;
     events.iter().for_each(|event| written.event(event));

@@ -18,8 +18,8 @@ use crate::event::{Event, Kind, Outcome, Status};
 use crate::plan::{Object, Secret};
 use crate::report::style::{bold, green, red, table, yellow};
 use crate::report::tally::cause_word;
-use crate::services::declared::{self, Pin};
 use crate::services::FleetLock;
+use crate::services::declared::{self, Pin};
 use crate::services::fleet_lock::without_digest;
 
 #[derive(Args)]
