@@ -123,6 +123,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
         }
     }
     let rollout = flags.slice.prepare_locked(Grain::Services, &mut fleet, &hosts, dependencies, Look::Missing)?;
+    flags.beforehand.ask(&rollout).await?;
     let book = Book {
         playbook: "playbooks/rollout.yml",
         vars: flags.beforehand.vars(),

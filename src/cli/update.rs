@@ -109,6 +109,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
         false => false,
     };
     let rollout = flags.slice.prepare_locked(Grain::Services, &mut fleet, &hosts, Dependencies::Included, Look::All)?;
+    flags.beforehand.ask(&rollout).await?;
     let on_fail = match flags.on_fail {
         OnFail::Stop => "stop",
         OnFail::Continue => "continue",

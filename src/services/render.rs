@@ -36,6 +36,19 @@ pub struct Rendered {
     pub names: BTreeSet<String>,
     /// What the inventory says under `versions`, if it does.
     pub pin: Option<Pin>,
+    /// Beside `vars`, for no template has to see them.
+    pub live_checks: Vec<LiveCheck>,
+}
+
+/// A request that says whether a setting's value is valid.
+#[derive(Clone)]
+pub struct LiveCheck {
+    /// The setting.
+    pub key: String,
+    pub url: String,
+    /// The value of the setting is in one of them.
+    pub headers: Object,
+    pub refused: Vec<u16>,
 }
 
 impl Rendered {
@@ -312,6 +325,22 @@ pub fn render(
     };
     let url = urls.first().and_then(|url| url["url"].as_str()).map(origin_of);
     let needs = needs(catalogue, placed, &containers);
+    let mut live_checks = Vec::new();
+    // a client's variable, for those whose operator cannot reach the internet
+    let wanted = scope.condition(&Value::from("live_check | default(true) | bool")).unwrap_or(true);
+    for variable in manifest.variables.iter().filter(|_| wanted) {
+        let Some(live) = &variable.live_check else { continue };
+        if env.get(&variable.key).and_then(Value::as_str).is_none_or(str::is_empty) {
+            continue;
+        }
+        let headers = live.headers.iter().map(|(name, value)| Ok((name.clone(), Value::from(text(value)?))));
+        live_checks.push(LiveCheck {
+            key: variable.key.clone(),
+            url: text(&live.url)?,
+            headers: headers.collect::<Result<_>>()?,
+            refused: live.refused.clone(),
+        });
+    }
     // for the verbs that look
     let looks = json!({
         "checks": checks, "doctor": doctor, "secrets": secrets,
@@ -349,6 +378,7 @@ pub fn render(
         digest,
         url,
         requires,
+        live_checks,
         names: fleet_lock::names(&containers),
         pin: None,
     })
