@@ -163,9 +163,9 @@ mod tests {
             digest: "d".into(),
             url: None,
             requires: vec![],
-            live_checks: vec![],
             names: Default::default(),
             pin: None,
+            live_checks: vec![],
         };
         let error = narrow(&mut rendered.clone(), &["wroker".to_owned()]).unwrap_err().to_string();
         assert!(error.contains("`x` has no part `wroker`") && error.contains("did you mean `worker`"), "{error}");

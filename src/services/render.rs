@@ -32,12 +32,12 @@ pub struct Rendered {
     /// The first URL, for the matrix.
     pub url: Option<String>,
     pub requires: Vec<String>,
-    /// Beside `vars`, for no template has to see them.
-    pub live_checks: Vec<LiveCheck>,
     /// Names of images that a registry can say a digest for.
     pub names: BTreeSet<String>,
     /// What the inventory says under `versions`, if it does.
     pub pin: Option<Pin>,
+    /// Beside `vars`, for no template has to see them.
+    pub live_checks: Vec<LiveCheck>,
 }
 
 /// A request that says whether a setting's value is valid.
@@ -378,9 +378,9 @@ pub fn render(
         digest,
         url,
         requires,
+        live_checks,
         names: fleet_lock::names(&containers),
         pin: None,
-        live_checks,
     })
 }
 

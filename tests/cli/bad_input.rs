@@ -37,6 +37,10 @@ fn host_vars(project: &Project, text: &str) {
     project.file("inventory/host_vars/ana.yml", text);
 }
 
+fn lock(project: &Project, text: &str) {
+    project.file("fleet.lock", text);
+}
+
 const CASES: &[Case] = &[
     Case {
         what: "an unknown host",
@@ -109,13 +113,13 @@ const CASES: &[Case] = &[
     },
     Case {
         what: "a fleet lock whose digest is cut off",
-        make: |project| project.file("fleet.lock", "version: 1\nimages:\n  example/shop:1.2: sha256:12ab\n"),
+        make: |project| lock(project, "version: 1\nimages:\n  example/shop:1.2: sha256:12ab\n"),
         command: ROLLOUT,
         says: &["fleet.lock:3: `example/shop:1.2` has no digest", "hint: remove the line"],
     },
     Case {
         what: "a fleet lock that two branches wrote",
-        make: |project| project.file("fleet.lock", "images:\n<<<<<<< ours\n  a:1: x\n=======\n"),
+        make: |project| lock(project, "images:\n<<<<<<< ours\n  a:1: x\n=======\n"),
         command: ROLLOUT,
         says: &["fleet.lock:2: ", "hint: "],
     },
