@@ -82,7 +82,11 @@ pub async fn main(flags: Flags) -> Result<u8> {
                 continue;
             }
         };
-        let mut findings = findings(surveyed, |key, value| found.fingerprint_of_setting(key, value))?;
+        let known = Known {
+            print: &|key, value| found.fingerprint_of_setting(key, value),
+            hide: &|text| fleet.redactor.text(text).into_owned(),
+        };
+        let mut findings = findings(surveyed, &known)?;
         let meant = |finding: &Finding| match (&only, &finding.service) {
             (None, _) => true,
             (Some(only), Some(service)) => only.contains(service),
@@ -152,8 +156,16 @@ impl Finding {
     }
 }
 
+/// What makes declared things comparable with what a host says.
+struct Known<'k> {
+    /// The fingerprint of a setting.
+    print: &'k dyn Fn(&str, &Value) -> String,
+    /// A text without secrets, as the host's have come.
+    hide: &'k dyn Fn(&str) -> String,
+}
+
 /// Everything in which a host is not as declared.
-fn findings(surveyed: &Surveyed, print: impl Fn(&str, &Value) -> String) -> Result<Vec<Finding>> {
+fn findings(surveyed: &Surveyed, known: &Known<'_>) -> Result<Vec<Finding>> {
     let Surveyed { seen, wanted } = surveyed;
     let wanted = match wanted {
         Ok(wanted) => wanted,
@@ -178,7 +190,7 @@ fn findings(surveyed: &Surveyed, print: impl Fn(&str, &Value) -> String) -> Resu
         let record = seen.records.get(&want.id).unwrap_or(&Value::Null);
         all.extend(rollout(want, record));
         for file in declared_files(want)? {
-            all.extend(file_findings(want, &file, seen.looked.get(&file.path), &print));
+            all.extend(file_findings(want, &file, seen.looked.get(&file.path), known));
         }
         let stack: Value = serde_yaml::from_str(field(want, "stack"))
             .map_err(|error| Error::new(format!("{}: the rendered stack is not YAML: {error}", want.id)))?;
@@ -190,9 +202,9 @@ fn findings(surveyed: &Surveyed, print: impl Fn(&str, &Value) -> String) -> Resu
     for (service, record) in seen.records.iter().filter(|(service, _)| !wanted.contains_key(*service)) {
         all.push(Finding::new(Some(service), "service", text(record, "version"), "installed, not declared"));
     }
-    let known: BTreeSet<&str> = seen.records.values().map(|record| text(record, "project")).collect();
+    let recorded: BTreeSet<&str> = seen.records.values().map(|record| text(record, "project")).collect();
     let planned: BTreeSet<&str> = wanted.values().map(|want| field(want, "project")).collect();
-    all.extend(strangers(seen, |project| known.contains(project) || planned.contains(project)).map(|container| {
+    all.extend(strangers(seen, |project| recorded.contains(project) || planned.contains(project)).map(|container| {
         let text = format!("in no declared service: {}, {}", container.image, container.state);
         Finding::new(None, "extra", &container.name, text)
     }));
@@ -217,21 +229,16 @@ fn rollout(want: &Rendered, record: &Value) -> Option<Finding> {
     Some(Finding::new(Some(&want.id), "rollout", &want.version, what))
 }
 
-fn file_findings(
-    want: &Rendered,
-    file: &Declared,
-    looked: Option<&Looked>,
-    print: impl Fn(&str, &Value) -> String,
-) -> Vec<Finding> {
+fn file_findings(want: &Rendered, file: &Declared, looked: Option<&Looked>, known: &Known<'_>) -> Vec<Finding> {
     let Some(looked) = looked else { return Vec::new() };
     let say = |text: String| Finding::new(Some(&want.id), "file", &file.path, text);
     let mut all = Vec::new();
     match looked.there {
         There::Missing => return vec![say("missing".to_owned())],
         There::Same => {}
-        There::Differs if file.path.ends_with("/.env") => all.extend(env_findings(want, looked, print)),
+        There::Differs if file.path.ends_with("/.env") => all.extend(env_findings(want, looked, known)),
         There::Differs => {
-            all.push(Finding { diff: difference(file, &looked.lines), ..say("another content".to_owned()) })
+            all.push(Finding { diff: difference(file, &looked.lines, known), ..say("another content".to_owned()) })
         }
     }
     let octal = |mode: &str| u32::from_str_radix(mode, 8).ok();
@@ -241,13 +248,13 @@ fn file_findings(
     all
 }
 
-fn env_findings(want: &Rendered, looked: &Looked, print: impl Fn(&str, &Value) -> String) -> Vec<Finding> {
+fn env_findings(want: &Rendered, looked: &Looked, known: &Known<'_>) -> Vec<Finding> {
     let empty = Object::new();
     let env = part(want, "env").and_then(Value::as_object).unwrap_or(&empty);
     let say = |key: &str, text: &str| Finding::new(Some(&want.id), "env", key, text);
     let declared = env.iter().filter_map(|(key, value)| match looked.keys.get(key) {
         None => Some(say(key, "missing on the host")),
-        Some(there) if *there != print(key, value) => Some(say(key, "another value on the host")),
+        Some(there) if *there != (known.print)(key, value) => Some(say(key, "another value on the host")),
         Some(_) => None,
     });
     let more = looked.keys.keys().filter(|key| !env.contains_key(*key)).map(|key| say(key, "not declared"));
@@ -259,7 +266,7 @@ fn env_findings(want: &Rendered, looked: &Looked, print: impl Fn(&str, &Value) -
 }
 
 /// From what is declared to what is there.
-fn difference(file: &Declared, lines: &[String]) -> Vec<String> {
+fn difference(file: &Declared, lines: &[String], known: &Known<'_>) -> Vec<String> {
     // the host cuts what is longer
     if file.content.len() > 65_000 {
         return Vec::new();
@@ -269,7 +276,7 @@ fn difference(file: &Declared, lines: &[String]) -> Vec<String> {
     diff_text(&Diff {
         before_header: "declared".to_owned(),
         after_header: "on the host".to_owned(),
-        before: format!("{}{ends}", file.content),
+        before: (known.hide)(&format!("{}{ends}", file.content)),
         after,
     })
 }
@@ -385,6 +392,8 @@ fn networks_text(stack: &Value, about: &Value, project: &str, container: &Contai
 struct Mask {
     named: Regex,
     address: Regex,
+    /// The inside of a key.
+    block: Regex,
 }
 
 impl Mask {
@@ -396,11 +405,13 @@ impl Mask {
                 r#"(?i)((?:pass|pwd|secret|token|key|credential|auth)[\w.-]*["']?\s*[:=]\s*)(?!["']?\$\{\w+[^}]*\}["']?\s*$)\S.*"#,
             )?,
             address: regex(r"(://[^\s:/@]*:)(?!\$\{)[^\s@/]+@")?,
+            block: regex(r"^([ +-]?\s*)[A-Za-z0-9+/]{40,}={0,2}\s*$")?,
         })
     }
 
     fn line(&self, line: &str) -> String {
-        let line = self.address.replace_all(line, "${1}********@");
+        let line = self.block.replace(line, "${1}********");
+        let line = self.address.replace_all(&line, "${1}********@");
         self.named.replace_all(&line, "${1}********").into_owned()
     }
 }
@@ -415,7 +426,7 @@ mod tests {
         let stack = "services:\n  web: {image: \"redis:8\", networks: [inside, web]}\n  db: {image: \"postgres:17\"}\n  spare: {image: x, profiles: [spare]}\n\
                      networks:\n  inside: {}\n  web: {external: true}\n";
         let vars = json!({"service": {"root": "/x", "project": "p", "runtime": "compose", "stack": stack, "env": {"A": "1", "B": "two words"},
-            "networks": [{"name": "web"}], "files": [{"dest": "/x/conf", "content": "PASSWORD=${B}\nlevel: 1\n", "mode": "0640"}]}});
+            "networks": [{"name": "web"}], "files": [{"dest": "/x/conf", "content": "PASSWORD=geheim\nlevel: 1\n", "mode": "0640"}]}});
         Rendered {
             id: "shop".to_owned(),
             version: "2".to_owned(),
@@ -433,8 +444,11 @@ mod tests {
     fn found(said: &str) -> Vec<String> {
         let wanted = Ok([("shop".to_owned(), service())].into_iter().collect());
         let surveyed = Surveyed { seen: parse(said), wanted };
-        let findings =
-            findings(&surveyed, |_, value| format!("f{}", value.as_str().unwrap_or_default().len())).unwrap();
+        let known = Known {
+            print: &|_, value| format!("f{}", value.as_str().unwrap_or_default().len()),
+            hide: &|text| text.replace("geheim", "********"),
+        };
+        let findings = findings(&surveyed, &known).unwrap();
         findings
             .iter()
             .map(|f| format!("{} {}: {} {}", f.kind, f.name, f.text, f.diff.join("|")).trim().to_owned())
@@ -471,8 +485,8 @@ mod tests {
             ("@same 600 /x/.env", "@differs 600 /x/.env\n@key A f7\n@key B f9", "env A: another value on the host"),
             (
                 "@same 640 /x/conf",
-                "@differs 640 /x/conf\n@+PASSWORD=${B}\n@+level: 2",
-                "file /x/conf: another content --- declared|+++ on the host|@@ -1,2 +1,2 @@| PASSWORD=${B}|-level: 1|+level: 2",
+                "@differs 640 /x/conf\n@+PASSWORD=********\n@+level: 2",
+                "file /x/conf: another content --- declared|+++ on the host|@@ -1,2 +1,2 @@| PASSWORD=********|-level: 1|+level: 2",
             ),
             ("@network web\n", "", "network web: missing"),
             (
@@ -524,6 +538,7 @@ mod tests {
             ("-    POSTGRES_PASSWORD: \"${DB_PASSWORD}\"", "-    POSTGRES_PASSWORD: \"${DB_PASSWORD}\""),
             ("+ url: postgres://u:hunter2@db/x", "+ url: postgres://u:********@db/x"),
             ("+ image: redis:8", "+ image: redis:8"),
+            ("+MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ==", "+********"),
         ] {
             assert_eq!(mask.line(line), shown);
         }

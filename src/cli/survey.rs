@@ -14,7 +14,7 @@ use super::status::ask_with;
 use crate::error::{Error, Result};
 use crate::modules::env_file;
 use crate::plan::Secret;
-use crate::secrets::{SecretKind, generate};
+use crate::secrets::{Redactor, SecretKind, generate};
 use crate::services::{Rendered, Rollout, Selection};
 
 /// What a host says of itself.
@@ -122,6 +122,7 @@ pub struct Surveyed {
 pub struct Survey {
     pub hosts: IndexMap<String, std::result::Result<Surveyed, String>>,
     key: Secret,
+    redactor: Redactor,
 }
 
 /// Asks the hosts; `-K` asks for the sudo password before.
@@ -157,7 +158,7 @@ pub async fn survey(fleet: &Fleet, hosts: &[String], ask_become_pass: bool) -> R
         let wanted = wants.shift_remove(host).unwrap_or_else(|| Ok(IndexMap::new()));
         found.insert(host.clone(), answer.map(|output| Surveyed { seen: parse(&output), wanted }));
     }
-    Ok(Survey { hosts: found, key })
+    Ok(Survey { hosts: found, key, redactor: fleet.redactor.clone() })
 }
 
 impl Survey {
@@ -165,7 +166,8 @@ impl Survey {
     pub fn fingerprint_of_setting(&self, key: &str, value: &Value) -> String {
         let written = env_file::render(&[(key.to_owned(), value.clone())].into_iter().collect()).unwrap_or_default();
         let written = written.trim_end_matches('\n').strip_prefix(&format!("{key}=")).unwrap_or_default();
-        fingerprint(&self.key, written)
+        // what hosts say has been through the redactor: a short secret of digits may be found in any digest
+        self.redactor.text(&fingerprint(&self.key, written)).into_owned()
     }
 }
 
