@@ -141,7 +141,7 @@ fn update(fleet: &mut Fleet, rng: &mut Rng, step: u64, trouble: Trouble) {
                 fleet.update(&new, &["--on-fail", "continue"], 1)
             } else {
                 let mut going = fleet.start("ana", &new, &["--on-fail", "continue"]);
-                assert!(going.reaches(starts(host, rng.of(&MOMENTS))), "the run did not come so far");
+                assert!(going.reaches(starts(host, rng.of::<&str>(&MOMENTS))), "the run did not come so far");
                 fleet.inject(host, &Fault::Killed);
                 fleet.ended(going, &new, 1)
             };
@@ -152,7 +152,7 @@ fn update(fleet: &mut Fleet, rng: &mut Rng, step: u64, trouble: Trouble) {
         }
         KilledController => {
             let mut going = fleet.start("ana", &new, &["--batch", "2"]);
-            assert!(going.reaches(starts(host, rng.of(&MOMENTS))), "the run did not come so far");
+            assert!(going.reaches(starts(host, rng.of::<&str>(&MOMENTS))), "the run did not come so far");
             going.kill();
             assert_eq!(going.end().code, None);
             fleet.last_is("interrupted (killed)");
