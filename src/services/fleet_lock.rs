@@ -30,10 +30,7 @@ impl FleetLock {
         if !path.exists() {
             return Ok(None);
         }
-        let (root, twice) = yaml::load_with_warnings(path).map_err(|error| match error.hint {
-            Some(_) => error,
-            None => error.hint("two branches in one file? keep either line, `provision update` looks again"),
-        })?;
+        let (root, twice) = yaml::load_with_warnings(path).map_err(|error| unfinished_merge(path).unwrap_or(error))?;
         // which of two lines counts is not to be guessed
         if let Some(error) = Error::all(twice) {
             return Err(error.hint("keep one of them"));
@@ -119,6 +116,15 @@ impl FleetLock {
     }
 }
 
+/// Git's own mark is the place to look at, not what YAML makes of it.
+fn unfinished_merge(path: &Path) -> Option<Error> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().position(|line| line.starts_with("<<<<<<<"))?;
+    let error =
+        Error::at(&Place::new(path, line + 1, 1), "two branches wrote this file, and their merge is not finished");
+    Some(error.hint("keep either line of an image; `provision update` looks what it means now"))
+}
+
 /// The names in a stack that a registry can say a digest for: not what is built, and not what has one already.
 pub(super) fn names(stack: &Value) -> BTreeSet<String> {
     let services = stack.get("services").and_then(Value::as_object).into_iter().flatten();
@@ -189,7 +195,11 @@ mod tests {
             ("version: 1\nimages: [a]\n".to_owned(), 2, "is a mapping of names"),
             ("- a\n".to_owned(), 1, "is a mapping, not a list"),
             (format!("images:\n  a:1: {a}\n  a:1: {b}\n"), 3, "keep one of them"),
-            (format!("images:\n<<<<<<< ours\n  a:1: {a}\n=======\n  a:1: {b}\n>>>>>>> theirs\n"), 2, "hint: "),
+            (
+                format!("images:\n<<<<<<< ours\n  a:1: {a}\n=======\n  a:1: {b}\n>>>>>>> theirs\n"),
+                2,
+                "their merge is not finished",
+            ),
         ] {
             std::fs::write(&path, &text).unwrap();
             let error = FleetLock::read(&path).unwrap_err().to_string();

@@ -121,7 +121,7 @@ const CASES: &[Case] = &[
         what: "a fleet lock that two branches wrote",
         make: |project| lock(project, "images:\n<<<<<<< ours\n  a:1: x\n=======\n"),
         command: ROLLOUT,
-        says: &["fleet.lock:2: ", "hint: "],
+        says: &["fleet.lock:2: two branches wrote this file", "hint: keep either line"],
     },
     Case {
         what: "an exit code that nothing can give",
