@@ -434,6 +434,7 @@ mod tests {
             digest: "d".to_owned(),
             url: None,
             requires: Vec::new(),
+            live_checks: Default::default(),
         }
     }
 
