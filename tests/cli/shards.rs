@@ -29,7 +29,10 @@ fn journal(project: &Project, runs: &str) -> PathBuf {
 fn five() -> Project {
     let project = Project::with_key();
     project.file("inventory/hosts.yml", "all: {hosts: {e: , b: , a: , d: , c: }}\n");
-    // all of them are this machine, and other tests' hosts, too
+    // all of them are this machine, and other tests' hosts, too; a folder that is not there would not be taken
+    for host in ["a", "b", "c", "d", "e"] {
+        std::fs::create_dir_all(project.path("locks").join(host)).unwrap();
+    }
     let locks = format!("provision_lock_dir: {}/{{{{ inventory_hostname }}}}\n", project.path("locks").display());
     project.file("inventory/group_vars/all.yml", &locks);
     project.file("play.yml", PLAY);

@@ -337,8 +337,8 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    pub fn of<'a, T>(&mut self, list: &'a [T]) -> &'a T {
-        &list[usize::try_from(self.next() % list.len() as u64).unwrap()]
+    pub fn of<T: Copy>(&mut self, list: &[T]) -> T {
+        list[usize::try_from(self.next() % list.len() as u64).unwrap()]
     }
 
     pub fn shuffled<T: Clone>(&mut self, list: &[T]) -> Vec<T> {

@@ -97,7 +97,7 @@ fn six_clients_over_months_lose_nothing_and_the_history_is_true() {
 /// Sets `fleet.at` to what each client has to run afterwards.
 fn update(fleet: &mut Fleet, rng: &mut Rng, step: u64, trouble: Trouble) {
     let new = step.to_string();
-    let host = *rng.of(&HOSTS);
+    let host = rng.of(&HOSTS);
     match trouble {
         Nothing => {
             fleet.update(&new, &["--canary"], 0);
@@ -115,7 +115,7 @@ fn update(fleet: &mut Fleet, rng: &mut Rng, step: u64, trouble: Trouble) {
                 &["--batch", "3,100%", "--on-fail", "rollback-batch"],
                 &["--canary"],
             ];
-            let policy = *rng.of(&policies);
+            let policy = rng.of(&policies);
             let ran = fleet.update(&format!("{new}-{word}"), policy, 1);
             if trouble == BadMigration {
                 assert!(ran.stdout.contains("column \"año\" already exists"), "why: {}", ran.stdout);
@@ -128,7 +128,7 @@ fn update(fleet: &mut Fleet, rng: &mut Rng, step: u64, trouble: Trouble) {
         FullDisk(folder) => {
             fleet.fill(host, folder);
             // one that fails before anything is replaced stays where it is, and does not go back further
-            let ran = fleet.update(&new, &["--on-fail", *rng.of(&["continue", "rollback"])], 1);
+            let ran = fleet.update(&new, &["--on-fail", rng.of(&["continue", "rollback"])], 1);
             assert_eq!(ran.failed, [host]);
             fleet.only_others_at(&new, host);
             fleet.free(host, folder);
@@ -141,7 +141,7 @@ fn update(fleet: &mut Fleet, rng: &mut Rng, step: u64, trouble: Trouble) {
                 fleet.update(&new, &["--on-fail", "continue"], 1)
             } else {
                 let mut going = fleet.start("ana", &new, &["--on-fail", "continue"]);
-                assert!(going.reaches(starts(host, rng.of::<&str>(&MOMENTS))), "the run did not come so far");
+                assert!(going.reaches(starts(host, rng.of(&MOMENTS))), "the run did not come so far");
                 fleet.inject(host, &Fault::Killed);
                 fleet.ended(going, &new, 1)
             };
@@ -152,7 +152,7 @@ fn update(fleet: &mut Fleet, rng: &mut Rng, step: u64, trouble: Trouble) {
         }
         KilledController => {
             let mut going = fleet.start("ana", &new, &["--batch", "2"]);
-            assert!(going.reaches(starts(host, rng.of::<&str>(&MOMENTS))), "the run did not come so far");
+            assert!(going.reaches(starts(host, rng.of(&MOMENTS))), "the run did not come so far");
             going.kill();
             assert_eq!(going.end().code, None);
             fleet.last_is("interrupted (killed)");
