@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::common::{Fleet, FleetFlags};
 use super::execute::{ask_hidden, drive};
+use super::live::{self, Asked};
 use super::slice::load_book;
 use crate::engine::{Job, Summary};
 use crate::error::{Error, Result};
@@ -117,6 +118,11 @@ impl Looked {
         let cancel = CancellationToken::new();
         let token = cancel.clone();
         drive(job, cancel, |event| hear(event, &token)).await
+    }
+
+    /// What those say who gave the clients' API keys out.
+    pub async fn keys(&self) -> Vec<Asked> {
+        live::ask(&self.rollout).await
     }
 
     /// What the manifest says of a check: its entry in `service.checks`.

@@ -34,6 +34,7 @@ mod history;
 mod inputs;
 mod inventory;
 mod lab;
+mod live;
 mod lock;
 mod log_line;
 mod logs;

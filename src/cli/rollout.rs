@@ -122,6 +122,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
         }
     }
     let rollout = flags.slice.prepare(&fleet, &hosts, dependencies)?;
+    flags.beforehand.ask(&rollout).await?;
     let book = Book {
         playbook: "playbooks/rollout.yml",
         vars: flags.beforehand.vars(),

@@ -52,9 +52,17 @@ pub struct BeforehandFlags {
     /// Go on although the server is smaller than the services need at least, or its Docker older
     #[arg(long)]
     ignore_requirements: bool,
+    /// Do not ask those who gave API keys out whether the keys are valid
+    #[arg(long)]
+    no_live_check: bool,
 }
 
 impl BeforehandFlags {
+    /// What can be asked from here, without any host.
+    pub async fn ask(&self, rollout: &Rollout) -> Result<()> {
+        if self.no_live_check { Ok(()) } else { super::live::refuse(rollout).await }
+    }
+
     pub fn vars(&self) -> Object {
         Object::from_iter([("ignore_requirements".to_owned(), Value::from(self.ignore_requirements))])
     }

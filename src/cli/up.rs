@@ -36,6 +36,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let dependencies = if flags.no_deps { Dependencies::Left } else { Dependencies::Included };
     let rollout = flags.slice.prepare_parts(&fleet, &hosts, dependencies)?;
     no_parts_under_swarm(&rollout, "up")?;
+    flags.beforehand.ask(&rollout).await?;
     let mut vars = flags.beforehand.vars();
     vars.insert("rebuild".to_owned(), Value::from(flags.rebuild));
     vars.insert("stop_conflicts".to_owned(), Value::from(flags.stop_conflicts));

@@ -83,6 +83,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
         flags.slice.stays("the batches of several clients, and when to stop, are decided by this machine")?;
     }
     let rollout = flags.slice.prepare(&fleet, &hosts, Dependencies::Included)?;
+    flags.beforehand.ask(&rollout).await?;
     let on_fail = match flags.on_fail {
         OnFail::Stop => "stop",
         OnFail::Continue => "continue",

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::live::Verdict;
 use super::look::{Effects, LookFlags, is_check, trouble};
 use crate::error::{Error, Result};
 use crate::event::{Event, Kind, Outcome, Status, TaskRef};
@@ -38,6 +39,9 @@ pub struct Flags {
     /// One JSON object per check
     #[arg(long)]
     json: bool,
+    /// Do not ask those who gave API keys out whether the keys are valid
+    #[arg(long)]
+    no_live_check: bool,
 }
 
 /// How many of what.
@@ -70,6 +74,20 @@ pub async fn main(flags: Flags) -> Result<u8> {
         severities.get(&(host.to_owned(), service, task.name.clone())).cloned().unwrap_or_default()
     };
     let mut count = Count::default();
+    let keys = if flags.no_live_check { Vec::new() } else { looked.keys().await };
+    for asked in keys {
+        let (tag, text) = match asked.verdict {
+            Verdict::Taken => ("OK", "it is valid".to_owned()),
+            Verdict::Refused(why) => ("FAIL", why),
+            Verdict::Unknown(why) => ("WARN", why),
+        };
+        count.made += 1;
+        count.warned += usize::from(tag == "WARN");
+        count.failed += usize::from(tag == "FAIL");
+        let name = format!("key {}", asked.key);
+        let task = TaskRef { name, service: Some(asked.service), ..TaskRef::default() };
+        tell(&flags, &asked.host, &task, tag, &text, &Outcome::default());
+    }
     let effects = if flags.full { Effects::Wanted } else { Effects::None };
     let hear = |event: Event, token: &tokio_util::sync::CancellationToken| {
         let Kind::TaskFinished { host, task, outcome } = event.kind else { return };

@@ -117,6 +117,20 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
             say(format!("variable `{}`: {problem}", variable.key), "see docs/registry.md for the kinds of validation");
         }
     }
+    let secrets: Vec<String> = secret_names(package).collect();
+    let plain = Scope::new(std::sync::Arc::new(NoWorld));
+    for (variable, live) in manifest.variables.iter().filter_map(|v| Some((v, v.live_check.as_ref()?))) {
+        for key in plain.names(&Value::from(live.url.as_str())).iter().filter(|name| secrets.contains(name)) {
+            let text = format!("variable `{}`: the secret `{key}` is in the address of its live check", variable.key);
+            say(text, "put it into a header; addresses are logged");
+        }
+        if !live.url.starts_with("https://") && !live.url.starts_with("{{") {
+            say(
+                format!("variable `{}`: `{}` would carry the key in the open", variable.key, live.url),
+                "ask by https://",
+            );
+        }
+    }
     for secret in &manifest.secrets {
         if let Err(error) = secret.kind.parse::<crate::secrets::SecretKind>() {
             say(format!("secret `{}`: {}", secret.key, error.text), "see docs/registry.md for the kinds of secrets");
@@ -132,10 +146,8 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
             say(format!("`{file}` is not in the package"), "add the file or take it out of the manifest");
         }
     }
-    let scope = Scope::new(std::sync::Arc::new(NoWorld));
-    let secrets: Vec<String> = secret_names(package).collect();
     for build in &manifest.builds {
-        let args = build.args.values().map(|value| scope.names(&Value::from(value.as_str())));
+        let args = build.args.values().map(|value| plain.names(&Value::from(value.as_str())));
         for key in args.flatten().filter(|name| secrets.contains(name)) {
             let text = format!(
                 "the secret `{key}` is a build argument of `{}`; whoever has the image can read it",
@@ -269,6 +281,8 @@ fn templates(package: &Package, findings: &mut Vec<Error>) {
     let of_modes: Vec<_> = manifest.modes.named().into_iter().filter_map(|mode| manifest.modes.of(mode)).collect();
     let links = manifest.links.iter().chain(of_modes.iter().flat_map(|variant| &variant.links));
     let strings = strings.chain(links.map(|link| &link.url)).chain(&manifest.manual_steps).chain(sources);
+    let live = manifest.variables.iter().filter_map(|variable| variable.live_check.as_ref());
+    let strings = strings.chain(live.flat_map(|live| std::iter::once(&live.url).chain(live.headers.values())));
     let strings = strings.map(|text| Value::from(text.as_str()));
     let defaults = manifest.variables.iter().filter_map(|variable| variable.default.clone());
     let of_modes = of_modes.iter().flat_map(|variant| variant.settings.values().cloned());

@@ -166,6 +166,27 @@ pub struct Variable {
     /// The operator's own secret (an API key): never generated, kept like one.
     #[serde(default)]
     pub secret: bool,
+    /// How to ask whether its value is valid, before anything is touched.
+    #[serde(default)]
+    pub live_check: Option<Live>,
+}
+
+/// A request from the operator's side to who gave a key out. Nothing is asked while the setting is empty.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Live {
+    /// A template, without the key: addresses are logged everywhere.
+    pub url: String,
+    /// Templates; the key is in one of them.
+    #[serde(default)]
+    pub headers: IndexMap<String, String>,
+    /// Statuses that say no.
+    #[serde(default = "unauthorized")]
+    pub refused: Vec<u16>,
+}
+
+fn unauthorized() -> Vec<u16> {
+    vec![401, 403]
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -156,8 +156,15 @@ mod tests {
         let service = json!({"stack": stack, "jobs": [{"service": "db"}, {"service": "worker"}],
             "databases": [{"own": true, "service": "db"}, {"own": false, "service": "other"}], "urls": [{"url": "http://x/"}]});
         let vars = crate::plan::Object::from_iter([("service".to_owned(), service)]);
-        let mut rendered =
-            Rendered { id: "x".into(), version: "1".into(), vars, digest: "d".into(), url: None, requires: vec![] };
+        let mut rendered = Rendered {
+            id: "x".into(),
+            version: "1".into(),
+            vars,
+            digest: "d".into(),
+            url: None,
+            requires: vec![],
+            live_checks: vec![],
+        };
         let error = narrow(&mut rendered.clone(), &["wroker".to_owned()]).unwrap_err().to_string();
         assert!(error.contains("`x` has no part `wroker`") && error.contains("did you mean `worker`"), "{error}");
         narrow(&mut rendered, &["web".to_owned()]).unwrap();

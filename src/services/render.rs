@@ -31,6 +31,19 @@ pub struct Rendered {
     /// The first URL, for the matrix.
     pub url: Option<String>,
     pub requires: Vec<String>,
+    /// Beside `vars`, for no template has to see them.
+    pub live_checks: Vec<LiveCheck>,
+}
+
+/// A request that says whether a setting's value is valid.
+#[derive(Clone)]
+pub struct LiveCheck {
+    /// The setting.
+    pub key: String,
+    pub url: String,
+    /// The value of the setting is in one of them.
+    pub headers: Object,
+    pub refused: Vec<u16>,
 }
 
 impl Rendered {
@@ -304,6 +317,22 @@ pub fn render(
     };
     let url = urls.first().and_then(|url| url["url"].as_str()).map(origin_of);
     let needs = needs(catalogue, placed, &containers);
+    let mut live_checks = Vec::new();
+    // a client's variable, for those whose operator cannot reach the internet
+    let wanted = scope.condition(&Value::from("live_check | default(true) | bool")).unwrap_or(true);
+    for variable in manifest.variables.iter().filter(|_| wanted) {
+        let Some(live) = &variable.live_check else { continue };
+        if env.get(&variable.key).and_then(Value::as_str).is_none_or(str::is_empty) {
+            continue;
+        }
+        let headers = live.headers.iter().map(|(name, value)| Ok((name.clone(), Value::from(text(value)?))));
+        live_checks.push(LiveCheck {
+            key: variable.key.clone(),
+            url: text(&live.url)?,
+            headers: headers.collect::<Result<_>>()?,
+            refused: live.refused.clone(),
+        });
+    }
     // for the verbs that look
     let looks = json!({
         "checks": checks, "doctor": doctor, "secrets": secrets,
@@ -334,7 +363,7 @@ pub fn render(
         service.extend([("record".to_owned(), record), ("needs".to_owned(), needs)]);
     }
     let vars = Map::from_iter([("service".to_owned(), service)]);
-    Ok(Rendered { id: name, version: version.to_owned(), vars, digest, url, requires })
+    Ok(Rendered { id: name, version: version.to_owned(), vars, digest, url, requires, live_checks })
 }
 
 /// The client's own versions of the package's files (a logo, a style sheet), by the name that the manifest gives as `src`;

@@ -207,6 +207,21 @@ const FINDINGS: &[Finding] = &[
         "`my_shop.sample.example` has a `_`, which no host name may have",
     ),
     (
+        "key in an address",
+        &[(
+            "\"validation\": {\"regex\": \"^sk-\"}",
+            "\"live_check\": {\"url\": \"https://api.example/{{ API_KEY }}\"}",
+        )],
+        &[],
+        "variable `API_KEY`: the secret `API_KEY` is in the address of its live check",
+    ),
+    (
+        "key in the open",
+        &[("\"validation\": {\"regex\": \"^sk-\"}", "\"live_check\": {\"url\": \"http://api.example/\"}")],
+        &[],
+        "variable `API_KEY`: `http://api.example/` would carry the key in the open",
+    ),
+    (
         "conflict with nobody",
         &[("\"aliases\"", "\"conflicts\": [\"nope\"], \"aliases\"")],
         &[],

@@ -15,6 +15,7 @@ mod help;
 mod instances;
 mod lifecycle;
 mod lint;
+mod live;
 mod modes;
 mod notify;
 mod profiles;

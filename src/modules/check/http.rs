@@ -35,7 +35,7 @@ pub struct Http {
     /// `a.b.0`: the value that must be there in a JSON body.
     #[serde(default)]
     pub json: IndexMap<String, Value>,
-    /// The most that the number at a path may be.
+    /// The most that the number at a path may be, or `part / whole` of two paths; a share of nothing is 0.
     #[serde(default)]
     pub json_max: IndexMap<String, f64>,
     /// Paths that must be there.
@@ -234,7 +234,7 @@ impl Http {
                 at(&found, path).ok_or_else(|| failed(format!("{} has no `{path}` in its answer", self.url)))?;
             }
             for (path, most) in &self.json_max {
-                let number = at(&found, path).and_then(Value::as_f64);
+                let number = number(&found, path);
                 match number {
                     None => return Err(failed(format!("{} has no number `{path}` in its answer", self.url))),
                     Some(number) if number > *most => {
@@ -267,6 +267,18 @@ pub fn at<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
         Value::Array(items) => items.get(step.parse::<usize>().ok()?),
         _ => None,
     })
+}
+
+/// The number at a path, or what two of them divided come to.
+fn number(found: &Value, path: &str) -> Option<f64> {
+    let one = |path: &str| at(found, path.trim()).and_then(Value::as_f64);
+    match path.split_once(" / ") {
+        None => one(path),
+        Some((part, whole)) => match (one(part)?, one(whole)?) {
+            (_, 0.0) => Some(0.0),
+            (part, whole) => Some(part / whole),
+        },
+    }
 }
 
 /// `$1` curl's configuration, `$2` the request as JSON, `$3` the URL if it can be asked for plainly, `$4` seconds.

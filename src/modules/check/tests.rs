@@ -52,6 +52,18 @@ fn every_kind_judges_what_it_finds() {
         (http(json!({"json_max": {"items.0.n": 3}})), answer.clone(), Ok("200")),
         (http(json!({"json_max": {"items.0.n": 2.5}})), answer.clone(), Err("`items.0.n` is 3, more than 2.5")),
         (http(json!({"json_max": {"status": 1}})), answer.clone(), Err("no number `status`")),
+        (http(json!({"json_max": {"bad / all": 0.05}})), output(0, "{\"bad\":1,\"all\":20}\n200 0.1", ""), Ok("200")),
+        (
+            http(json!({"json_max": {"bad / all": 0.05}})),
+            output(0, "{\"bad\":1,\"all\":10}\n200 0.1", ""),
+            Err("`bad / all` is 0.1, more than 0.05"),
+        ),
+        (http(json!({"json_max": {"bad / all": 0.05}})), output(0, "{\"bad\":0,\"all\":0}\n200 0.1", ""), Ok("200")),
+        (
+            http(json!({"json_max": {"bad / all": 0.05}})),
+            output(0, "{\"bad\":1}\n200 0.1", ""),
+            Err("no number `bad / all`"),
+        ),
         (http(json!({"status": []})), output(0, "\n503 0.1", ""), Ok("503")),
         (http(json!({"contains": "pong"})), answer.clone(), Err("without `pong`")),
         (http(json!({"matches": "\"n\":[0-9]"})), answer, Ok("200")),
