@@ -73,7 +73,8 @@ fn report(hosts: &[&str], code: i32) -> (Project, PathBuf) {
     hosts.iter().for_each(|host| writeln!(list, "    {host}:").unwrap());
     project.file("inventory/hosts.yml", &list);
     let lock = project.path("locks");
-    std::fs::create_dir(&lock).unwrap();
+    // a folder that is not there would not be taken
+    hosts.iter().for_each(|host| std::fs::create_dir_all(lock.join(host)).unwrap());
     std::fs::create_dir(project.path("out")).unwrap();
     project.file(
         "inventory/group_vars/all.yml",
