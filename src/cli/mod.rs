@@ -63,6 +63,7 @@ mod screen;
 mod secrets;
 mod slice;
 mod status;
+mod steps;
 mod up;
 mod update;
 mod verify;
@@ -158,6 +159,9 @@ enum Verb {
     /// Client × service: what is declared, what is installed, whether it is well
     #[command(visible_alias = "estado")]
     Status(status::Flags),
+    /// What only people can do for a service, and who has done it
+    #[command(visible_alias = "pasos")]
+    Steps(steps::Flags),
     /// Containers, whether they can be reached, and checks: a table, a report, a bundle for whoever helps
     #[command(visible_alias = "diagnosticar")]
     Diagnose(diagnose::Flags),
@@ -232,7 +236,7 @@ struct Completions {
 
 /// All flags and verbs. What a verb with sub-verbs takes may also stand behind the sub-verb.
 pub fn command() -> Command {
-    let command = ["backup", "inventory", "lock", "notify", "registry", "schedule", "secrets"]
+    let command = ["backup", "inventory", "lock", "notify", "registry", "schedule", "secrets", "steps"]
         .into_iter()
         .fold(Cli::command(), |command, verb| {
             command.mut_subcommand(verb, |verb| verb.mut_args(|arg| arg.global(true)))
@@ -306,6 +310,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Tunnel(flags)) => block_on(console::tunnel(flags)),
         Some(Verb::Restart(flags)) => block_on(restart::main(flags)),
         Some(Verb::Status(flags)) => block_on(status::main(flags)),
+        Some(Verb::Steps(flags)) => block_on(steps::main(flags)),
         Some(Verb::Diagnose(flags)) => block_on(diagnose::main(flags)),
         Some(Verb::Doctor(flags)) => block_on(doctor::main(flags)),
         Some(Verb::Watch(flags)) => block_on(watch::main(flags)),

@@ -24,7 +24,8 @@ use crate::services::{Rollout, Selection, declared};
   provision status --json             for programs
 
 DRIFT compares the host with what would be deployed now: `no`, `settings` (a new setting, package or version waits to
-be rolled out), `edited` (somebody changed the compose file on the host), `?` (the secrets cannot be read here).")]
+be rolled out), `edited` (somebody changed the compose file on the host), `?` (the secrets cannot be read here).
+BY HAND counts the steps that only people can do and nobody has marked as done: `provision steps list`.")]
 pub struct Flags {
     /// Clients
     #[arg(long, value_name = "PATTERN", default_value = "all")]
@@ -42,6 +43,8 @@ struct Seen {
     records: IndexMap<String, Value>,
     /// Path → SHA-256.
     files: IndexMap<String, String>,
+    /// Service → the steps that were done by hand.
+    steps: IndexMap<String, Value>,
     containers: Vec<Value>,
 }
 
@@ -49,8 +52,9 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let fleet = flags.fleet.load()?;
     let hosts = fleet.select(&flags.host)?;
     let answers = look(&fleet, &hosts, CancellationToken::new()).await?;
-    let mut rows =
-        vec![["CLIENT", "SERVICE", "DECLARED", "INSTALLED", "STATE", "DRIFT", "URL"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["CLIENT", "SERVICE", "DECLARED", "INSTALLED", "STATE", "DRIFT", "BY HAND", "URL"].map(str::to_owned).to_vec(),
+    ];
     let mut code = 0;
     for (host, answer) in &answers {
         match answer {
@@ -124,6 +128,8 @@ pub(super) struct Row {
     pub state: String,
     /// See the help text.
     pub drift: &'static str,
+    /// Steps by hand that nobody has marked as done, and whether the service is of no use before.
+    pub pending: Vec<(String, bool)>,
     pub url: String,
 }
 
@@ -138,12 +144,21 @@ impl Row {
             dash(&self.installed),
             self.state.clone(),
             drift,
+            self.by_hand(),
             self.url.clone(),
         ]
     }
     fn json(&self, host: &str) -> Value {
         serde_json::json!({"host": host, "service": self.service, "declared": self.declared, "installed": self.installed,
-            "state": self.state, "drift": self.drift, "url": self.url})
+            "state": self.state, "drift": self.drift, "url": self.url,
+            "pending": self.pending.iter().map(|(step, critical)| serde_json::json!({"step": step, "critical": critical})).collect::<Vec<_>>()})
+    }
+    fn by_hand(&self) -> String {
+        match (self.pending.len(), self.pending.iter().filter(|(_, critical)| *critical).count()) {
+            (0, _) => "-".to_owned(),
+            (all, 0) => format!("{all} pending"),
+            (all, critical) => format!("{all} pending, {critical} critical"),
+        }
     }
 }
 
@@ -173,6 +188,10 @@ fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
             (Some(record), Some((_, digest, _))) if text(record, "digest").as_deref() != Some(digest) => "settings",
             (Some(_), Some(_)) => "no",
         };
+        let done = seen.steps.get(&service);
+        let steps = record.and_then(|record| record.get("steps")?.as_array()).into_iter().flatten();
+        let steps = steps.map(|step| (text(step, "id").unwrap_or_default(), step["critical"] == true));
+        let pending = steps.filter(|(id, _)| done.is_none_or(|done| done.get(id).is_none())).collect();
         let project = record.and_then(|record| text(record, "project"));
         let url =
             record.and_then(|record| record.pointer("/urls/0/url")?.as_str().map(str::to_owned)).unwrap_or_default();
@@ -181,6 +200,7 @@ fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
             installed: record.and_then(|record| text(record, "version")),
             state: project.map_or_else(|| "not installed".to_owned(), |project| state(&project, &seen.containers)),
             drift,
+            pending,
             url,
             service,
         });
@@ -240,6 +260,8 @@ fn parse(output: &str) -> Seen {
             seen.records.insert(service, record);
         } else if let Some((checksum, path)) = line.strip_prefix("@file ").and_then(|text| text.split_once("  ")) {
             seen.files.insert(path.to_owned(), checksum.to_owned());
+        } else if let Some((service, done)) = line.strip_prefix("@steps ").and_then(|text| text.split_once(' ')) {
+            seen.steps.insert(service.to_owned(), serde_json::from_str(done).unwrap_or_default());
         } else if let Some(container) =
             line.strip_prefix("@container ").and_then(|text| serde_json::from_str(text).ok())
         {
@@ -299,6 +321,21 @@ fn answer(outcome: &Outcome) -> std::result::Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_pending_by_hand_is_counted() {
+        let seen = parse("@steps shop@two {\"a\": {\"by\": \"ana\"}}\n@steps broken {\n");
+        assert_eq!(seen.steps["shop@two"]["a"]["by"], "ana");
+        let row = |pending: &[(&str, bool)]| {
+            let pending = pending.iter().map(|(step, critical)| ((*step).to_owned(), *critical)).collect();
+            let text = String::new;
+            Row { service: text(), declared: None, installed: None, state: text(), drift: "no", pending, url: text() }
+        };
+        assert_eq!(row(&[]).by_hand(), "-");
+        assert_eq!(row(&[("b", false)]).by_hand(), "1 pending");
+        assert_eq!(row(&[("a", true), ("b", false)]).by_hand(), "2 pending, 1 critical");
+        assert_eq!(row(&[("a", true)]).json("h")["pending"], serde_json::json!([{"step": "a", "critical": true}]));
+    }
 
     #[test]
     fn states_are_read_from_docker() {

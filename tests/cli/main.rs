@@ -21,4 +21,5 @@ mod profiles;
 mod project;
 mod report;
 mod secrets;
+mod steps;
 mod verbs;
