@@ -92,7 +92,7 @@ fn accesses(rollout: &Rollout, every: bool) -> Vec<Access> {
                 urls: service.url.iter().cloned().collect(),
                 values: values(settings, every),
                 unmade: settings.generated.iter().filter(|key| every || is_password(key)).cloned().collect(),
-                steps: list("manual_steps").iter().filter_map(text).collect(),
+                steps: list("manual_steps").iter().filter_map(|step| text(step.get("text")?)).collect(),
             });
         }
     }

@@ -6,7 +6,10 @@ use clap::Command;
 const GROUPS: &[(&str, &[&str])] = &[
     ("Roll out", &["menu", "configure", "run", "up", "update", "rollback", "action", "scale"]),
     ("Stop and clean", &["down", "restart", "regen", "clean", "prune"]),
-    ("Look", &["status", "drift", "compare", "odd", "diagnose", "verify", "doctor", "watch", "ps", "top", "logs"]),
+    (
+        "Look",
+        &["status", "steps", "drift", "compare", "odd", "diagnose", "verify", "doctor", "watch", "ps", "top", "logs"],
+    ),
     ("Go in", &["exec", "shell", "tunnel"]),
     ("Data", &["backup", "restore"]),
     ("Clients and services", &["inventory", "declare", "registry", "explain", "credentials", "secrets"]),

@@ -71,6 +71,7 @@ mod secrets;
 mod shard;
 mod slice;
 mod status;
+mod steps;
 mod survey;
 mod up;
 mod update;
@@ -176,6 +177,9 @@ enum Verb {
     /// What only one or two of many clients have
     #[command(visible_alias = "raro")]
     Odd(odd::Flags),
+    /// What only people can do for a service, and who has done it
+    #[command(visible_alias = "pasos")]
+    Steps(steps::Flags),
     /// Containers, whether they can be reached, and checks: a table, a report, a bundle for whoever helps
     #[command(visible_alias = "diagnosticar")]
     Diagnose(diagnose::Flags),
@@ -250,7 +254,7 @@ struct Completions {
 
 /// All flags and verbs. What a verb with sub-verbs takes may also stand behind the sub-verb.
 pub fn command() -> Command {
-    let command = ["backup", "inventory", "lock", "notify", "registry", "schedule", "secrets"]
+    let command = ["backup", "inventory", "lock", "notify", "registry", "schedule", "secrets", "steps"]
         .into_iter()
         .fold(Cli::command(), |command, verb| {
             command.mut_subcommand(verb, |verb| verb.mut_args(|arg| arg.global(true)))
@@ -327,6 +331,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Drift(flags)) => block_on(drift::main(flags)),
         Some(Verb::Compare(flags)) => block_on(compare::main(flags)),
         Some(Verb::Odd(flags)) => block_on(odd::main(flags)),
+        Some(Verb::Steps(flags)) => block_on(steps::main(flags)),
         Some(Verb::Diagnose(flags)) => block_on(diagnose::main(flags)),
         Some(Verb::Doctor(flags)) => block_on(doctor::main(flags)),
         Some(Verb::Watch(flags)) => block_on(watch::main(flags)),

@@ -271,7 +271,7 @@ fn show(package: &Package) {
         println!("\ndepends on {}", depends.join(", "));
     }
     for step in &manifest.manual_steps {
-        println!("by hand: {step}");
+        println!("by hand: {} ({}{})", step.text, step.id, if step.critical { ", critical" } else { "" });
     }
 }
 

@@ -30,6 +30,7 @@ use crate::services::fleet_lock::without_digest;
 
 DRIFT compares the host with what would be deployed now: `no`, `settings` (a new setting, package or version waits to
 be rolled out), `edited` (somebody changed the compose file on the host), `?` (the secrets cannot be read here).
+BY HAND counts the steps that only people can do and nobody has marked as done: `provision steps list`.
 LOCK, where there is a fleet.lock: `same`, or `lags` and the images of which the host runs others than the lock's.
 PINNED: the reasons under `versions` (`versions: {chat: {version: v4.17.1, reason: \"…\"}}`).")]
 pub struct Flags {
@@ -57,7 +58,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let hosts = fleet.select(&flags.host)?;
     let answers = look(&fleet, &hosts, CancellationToken::new()).await?;
     let mut rows = vec![
-        ["CLIENT", "SERVICE", "DECLARED", "INSTALLED", "STATE", "DRIFT", "URL", "LOCK", "PINNED"]
+        ["CLIENT", "SERVICE", "DECLARED", "INSTALLED", "STATE", "DRIFT", "BY HAND", "URL", "LOCK", "PINNED"]
             .map(str::to_owned)
             .to_vec(),
     ];
@@ -80,7 +81,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
         }
     }
     if !flags.json {
-        leave_out_empty(&mut rows, 7);
+        leave_out_empty(&mut rows, 8);
         for (index, line) in table(&rows).into_iter().enumerate() {
             println!("{}", if index == 0 { bold(&line) } else { colour(line) });
         }
@@ -146,6 +147,8 @@ pub(super) struct Row {
     pub state: String,
     /// See the help text.
     pub drift: &'static str,
+    /// Steps by hand that nobody has marked as done, and whether the service is of no use before.
+    pub pending: Vec<(String, bool)>,
     pub url: String,
     /// What the inventory says under `versions`.
     pub pin: Option<Pin>,
@@ -181,6 +184,7 @@ impl Row {
             dash(&self.installed),
             self.state.clone(),
             drift,
+            self.by_hand(),
             self.url.clone(),
             self.lock(),
             self.pinned(),
@@ -189,7 +193,15 @@ impl Row {
     fn json(&self, host: &str) -> Value {
         serde_json::json!({"host": host, "service": self.service, "declared": self.declared, "installed": self.installed,
             "state": self.state, "drift": self.drift, "url": self.url, "pin": self.pin,
+            "pending": self.pending.iter().map(|(step, critical)| serde_json::json!({"step": step, "critical": critical})).collect::<Vec<_>>(),
             "lock": self.lags.as_ref().map(|lags| if lags.is_empty() { "same" } else { "lags" }), "lags": self.lags})
+    }
+    fn by_hand(&self) -> String {
+        match (self.pending.len(), self.pending.iter().filter(|(_, critical)| *critical).count()) {
+            (0, _) => "-".to_owned(),
+            (all, 0) => format!("{all} pending"),
+            (all, critical) => format!("{all} pending, {critical} critical"),
+        }
     }
 }
 
@@ -208,6 +220,10 @@ fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
         let want = wanted.as_ref().and_then(|wanted| wanted.get(&service));
         let version = want.map(|want| want.version.clone());
         let drift = drift(record, want, &seen.files);
+        let done = seen.steps.get(&service);
+        let steps = record.and_then(|record| record.get("steps")?.as_array()).into_iter().flatten();
+        let steps = steps.map(|step| (text(step, "id").unwrap_or_default(), step["critical"] == true));
+        let pending = steps.filter(|(id, _)| done.is_none_or(|done| done.get(id).is_none())).collect();
         let project = record.and_then(|record| text(record, "project"));
         let url =
             record.and_then(|record| record.pointer("/urls/0/url")?.as_str().map(str::to_owned)).unwrap_or_default();
@@ -218,6 +234,7 @@ fn host_rows(fleet: &Fleet, host: &str, seen: &Seen) -> Result<Vec<Row>> {
             pin: want.and_then(|want| want.pin.clone()),
             state: project.map_or_else(|| "not installed".to_owned(), |project| state(&project, &seen.containers)),
             drift,
+            pending,
             url,
             service,
         });
@@ -376,6 +393,31 @@ mod tests {
         let mut rows = vec![row(&["A", "B", "C"]), row(&["a", "", "c"]), row(&["-"])];
         leave_out_empty(&mut rows, 1);
         assert_eq!(rows, [row(&["A", "C"]), row(&["a", "c"]), row(&["-"])]);
+    }
+
+    #[test]
+    fn what_is_pending_by_hand_is_counted() {
+        let seen = parse("@steps shop@two {\"a\": {\"by\": \"ana\"}}\n@steps broken {\n");
+        assert_eq!(seen.steps["shop@two"]["a"]["by"], "ana");
+        let row = |pending: &[(&str, bool)]| {
+            let pending = pending.iter().map(|(step, critical)| ((*step).to_owned(), *critical)).collect();
+            let text = String::new;
+            Row {
+                service: text(),
+                declared: None,
+                installed: None,
+                state: text(),
+                drift: "no",
+                pending,
+                url: text(),
+                pin: None,
+                lags: None,
+            }
+        };
+        assert_eq!(row(&[]).by_hand(), "-");
+        assert_eq!(row(&[("b", false)]).by_hand(), "1 pending");
+        assert_eq!(row(&[("a", true), ("b", false)]).by_hand(), "2 pending, 1 critical");
+        assert_eq!(row(&[("a", true)]).json("h")["pending"], serde_json::json!([{"step": "a", "critical": true}]));
     }
 
     #[test]

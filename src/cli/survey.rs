@@ -24,6 +24,8 @@ pub struct Seen {
     pub records: IndexMap<String, Value>,
     /// Compose files: path → SHA-256.
     pub files: IndexMap<String, String>,
+    /// Service → the steps that were done by hand.
+    pub steps: IndexMap<String, Value>,
     /// As `docker ps` shows them.
     pub containers: Vec<Value>,
     /// Project, image as the container was made from it, id of the image.
@@ -264,6 +266,11 @@ pub fn parse(output: &str) -> Seen {
             }
             "file" => seen.files.extend(rest.split_once("  ").map(|(sum, path)| (path.to_owned(), sum.to_owned()))),
             "container" => seen.containers.extend(serde_json::from_str::<Value>(rest).ok()),
+            "steps" => {
+                if let Some((service, done)) = rest.split_once(' ') {
+                    seen.steps.insert(service.to_owned(), serde_json::from_str(done).unwrap_or_default());
+                }
+            }
             "runs" => {
                 if let Some((id, rest)) = rest.split_once(' ') {
                     // of the two labels there is one, and perhaps none

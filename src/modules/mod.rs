@@ -45,6 +45,7 @@ mod host_requirements;
 mod http;
 mod keys;
 mod link;
+mod manual_steps;
 mod net;
 mod observed;
 mod package;
@@ -172,6 +173,7 @@ const FAMILIES: &[&[Spec]] = &[
     http::FAMILY,
     keys::FAMILY,
     link::FAMILY,
+    manual_steps::FAMILY,
     net::FAMILY,
     package::FAMILY,
     port_holders::FAMILY,

@@ -25,10 +25,11 @@ pub fn lines(tally: &Tally) -> Vec<String> {
         lines.extend(matrix(&cells));
         lines.push(String::new());
     }
-    let links = super::links::lines(&tally.links);
-    if !links.is_empty() {
-        lines.extend(links);
-        lines.push(String::new());
+    for table in [super::links::lines(&tally.links), super::steps::lines(&tally.steps)] {
+        if !table.is_empty() {
+            lines.extend(table);
+            lines.push(String::new());
+        }
     }
     lines.extend(recap(tally));
     let steps = tally.notes.iter().filter(|(_, level, _)| *level == Level::Warning);

@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 
 use super::links::{self, Link};
+use super::steps::{self, Step};
 use crate::event::{Cause, Counts, Event, Kind, Level, Outcome, RunStatus, Status, TaskRef};
 
 /// What is known of a run after the events so far.
@@ -18,6 +19,8 @@ pub struct Tally {
     pub cells: Vec<Cell>,
     /// Addresses that were looked at.
     pub links: Vec<Link>,
+    /// What people have to do, as it was seen last.
+    pub steps: Vec<Step>,
     pub notes: Vec<(Option<String>, Level, String)>,
     /// None while it runs, and for a run that was killed.
     pub end: Option<End>,
@@ -70,6 +73,11 @@ impl Tally {
 
     pub fn add(&mut self, event: &Event) {
         self.links.extend(links::of(event));
+        for step in steps::of(event) {
+            self.steps
+                .retain(|known| (&known.host, &known.service, &known.id) != (&step.host, &step.service, &step.id));
+            self.steps.push(step);
+        }
         match &event.kind {
             Kind::RunStarted { command, hosts, check, user, .. } => {
                 self.run.clone_from(&event.run);

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::catalogue::{Catalogue, Package};
 use super::instance::Instance;
+use super::manifest::JobWhen;
 use super::mode::Mode;
 use super::settings::{known_keys, secret_names};
 use super::traps;
@@ -131,13 +132,25 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
             );
         }
     }
+    for (at, step) in manifest.manual_steps.iter().enumerate() {
+        if manifest.manual_steps[..at].iter().any(|other| other.id == step.id) {
+            say(format!("two manual steps have the id `{}`", step.id), "whoever marks one as done must say which");
+        }
+    }
     for secret in &manifest.secrets {
         if let Err(error) = secret.kind.parse::<crate::secrets::SecretKind>() {
             say(format!("secret `{}`: {}", secret.key, error.text), "see docs/registry.md for the kinds of secrets");
         }
     }
     let files = manifest.files.iter().map(|file| &file.src);
-    let jobs = manifest.jobs.iter().flat_map(|job| [&job.check, &job.run]);
+    for job in manifest.jobs.iter().filter(|job| job.when == JobWhen::Check && job.check.is_none()) {
+        let text = format!("nothing says when job `{}` is due", job.name);
+        say(text, "give it a `check`, or `when`: first, image-changed, each");
+    }
+    if let Some(job) = manifest.jobs.iter().find(|job| job.backup_before && manifest.backup.is_empty()) {
+        say(format!("job `{}` wants a backup before it, and the package has none", job.name), "add `backup`");
+    }
+    let jobs = manifest.jobs.iter().flat_map(|job| job.check.iter().chain([&job.run]));
     let rules = manifest.doctor.iter().flat_map(|rule| std::iter::once(&rule.check).chain(&rule.fix));
     let dockerfiles = manifest.builds.iter().filter_map(|build| build.default_dockerfile.as_ref());
     let actions = manifest.actions.iter().map(|action| &action.run);
@@ -280,7 +293,10 @@ fn templates(package: &Package, findings: &mut Vec<Error>) {
         .flat_map(|build| std::iter::once(&build.source).chain(&build.tag).chain(build.args.values()));
     let of_modes: Vec<_> = manifest.modes.named().into_iter().filter_map(|mode| manifest.modes.of(mode)).collect();
     let links = manifest.links.iter().chain(of_modes.iter().flat_map(|variant| &variant.links));
-    let strings = strings.chain(links.map(|link| &link.url)).chain(&manifest.manual_steps).chain(sources);
+    let strings = strings
+        .chain(links.map(|link| &link.url))
+        .chain(manifest.manual_steps.iter().map(|step| &step.text))
+        .chain(sources);
     let live = manifest.variables.iter().filter_map(|variable| variable.live_check.as_ref());
     let strings = strings.chain(live.flat_map(|live| std::iter::once(&live.url).chain(live.headers.values())));
     let strings = strings.map(|text| Value::from(text.as_str()));

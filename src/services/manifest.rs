@@ -86,8 +86,8 @@ pub struct Manifest {
     pub modes: Modes,
     #[serde(default)]
     pub requirements: Requirements,
-    #[serde(default)]
-    pub manual_steps: Vec<String>,
+    #[serde(default, deserialize_with = "steps")]
+    pub manual_steps: Vec<ManualStep>,
     /// What dependents may read as `exports.<id>.<KEY>`; values are templates over this service's settings.
     #[serde(default)]
     pub exports: Map<String, Value>,
@@ -109,6 +109,31 @@ fn stack_base() -> Option<String> {
 
 fn yes() -> bool {
     true
+}
+
+/// What only a person can do, once the service is up.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManualStep {
+    /// Under which it is marked as done.
+    pub id: String,
+    /// A template.
+    pub text: String,
+    /// The service is of no use before it is done.
+    #[serde(default)]
+    pub critical: bool,
+}
+
+/// A step may be a text alone; its name then stays the same as long as the text does.
+fn steps<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<ManualStep>, D::Error> {
+    let step = |value: Value| match value {
+        Value::String(text) => {
+            let id = format!("step-{}", &crate::modules::sha256(text.as_bytes())[..6]);
+            Ok(ManualStep { id, text, critical: false })
+        }
+        other => serde_json::from_value(other).map_err(serde::de::Error::custom),
+    };
+    Vec::<Value>::deserialize(from)?.into_iter().map(step).collect()
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -338,9 +363,15 @@ pub struct Job {
     /// The stack's service in whose container it runs.
     pub service: String,
     /// A script of the package; rc 0 means that there is nothing to do.
-    pub check: String,
+    #[serde(default)]
+    pub check: Option<String>,
     /// A script of the package.
     pub run: String,
+    #[serde(default)]
+    pub when: JobWhen,
+    /// Take the service's backup before it runs, unless the update that it belongs to has taken one.
+    #[serde(default)]
+    pub backup_before: bool,
     /// Settings exported to both, over standard input.
     #[serde(default)]
     pub env: Vec<String>,
@@ -349,6 +380,20 @@ pub struct Job {
     /// Seconds.
     #[serde(default = "ten_minutes")]
     pub timeout: u64,
+}
+
+/// At which deployments a job is looked at; its check, if it has one, has the last word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobWhen {
+    /// At each, and the check decides.
+    #[default]
+    Check,
+    /// The one that installs the service.
+    First,
+    /// Those that bring its container another image than the last good one had.
+    ImageChanged,
+    Each,
 }
 
 /// A named piece of maintenance: `provision action SERVICE NAME`.

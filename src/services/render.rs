@@ -276,9 +276,11 @@ pub fn render(
     let mut jobs = Vec::new();
     for job in &manifest.jobs {
         let exports = exports(package, &format!("job `{}`", job.name), &job.env, &env)?;
+        let check = job.check.as_ref().map(|file| package.read(file)).transpose()?;
         jobs.push(json!({
             "name": job.name, "service": job.service, "user": job.user, "timeout": job.timeout,
-            "check": script(&exports, &package.read(&job.check)?),
+            "when": job.when, "backup_before": job.backup_before,
+            "check": check.map(|text| script(&exports, &text)).unwrap_or_default(),
             "run": script(&exports, &package.read(&job.run)?),
         }));
     }
@@ -311,7 +313,12 @@ pub fn render(
             "own": database.service.is_some(),
         }));
     }
-    let steps = manifest.manual_steps.iter().map(|step| text(step)).collect::<Result<Vec<_>>>()?;
+    let mut steps = Vec::new();
+    for step in &manifest.manual_steps {
+        steps.push(json!({"id": step.id, "text": text(&step.text)?, "critical": step.critical}));
+    }
+    // without their texts: the record is for whoever looks at the host
+    let to_do = manifest.manual_steps.iter().map(|step| json!({"id": step.id, "critical": step.critical}));
     let directories: Vec<Value> = manifest
         .directories
         .iter()
@@ -351,7 +358,7 @@ pub fn render(
         "runtime": host.runtime, "mode": host.mode.word(), "urls": urls, "package": package.hash(),
         // for those who come later
         "min": needs["min"], "recommended": needs["recommended"], "conflicts": needs["conflicts"],
-        "images": record_images,
+        "images": record_images, "steps": to_do.collect::<Vec<_>>(),
     });
     let mut service = json!({
         "id": name, "package": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,

@@ -207,6 +207,24 @@ const FINDINGS: &[Finding] = &[
         "`my_shop.sample.example` has a `_`, which no host name may have",
     ),
     (
+        "job that is never due",
+        &[(
+            "\"aliases\"",
+            "\"jobs\": [{\"name\": \"move\", \"service\": \"web\", \"run\": \"stack.yml.j2\"}], \"aliases\"",
+        )],
+        &[],
+        "nothing says when job `move` is due",
+    ),
+    (
+        "backup that nobody can take",
+        &[(
+            "\"aliases\"",
+            "\"jobs\": [{\"name\": \"move\", \"service\": \"web\", \"run\": \"stack.yml.j2\", \"when\": \"first\", \"backup_before\": true}], \"aliases\"",
+        )],
+        &[],
+        "job `move` wants a backup before it, and the package has none",
+    ),
+    (
         "key in an address",
         &[(
             "\"validation\": {\"regex\": \"^sk-\"}",

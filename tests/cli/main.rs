@@ -23,4 +23,5 @@ mod project;
 mod report;
 mod secrets;
 mod shards;
+mod steps;
 mod verbs;

@@ -143,6 +143,22 @@ fn a_site_is_made_once_and_its_passwords_never_show() {
     let migrated = migrated.unwrap();
     assert_eq!((migrated.rc, bench.job("jobs/migrate-check.sh").rc), (0, 0), "{}", migrated.text);
     assert_eq!(bench.ping(), "200", "out of maintenance again");
+
+    // one that fails: the site is open again, it is said, and the next deployment tries again
+    bench.sh(&format!(
+        "sed -i 's/^version .*/version v16.0.0/' sites/.provision-{SITE}; echo '{SITE} migrate' > sites/.standin-fault"
+    ));
+    let failed = bench.job("jobs/migrate.sh");
+    assert!(failed.rc != 0 && failed.text.contains("the site is open again"), "{}: {}", failed.rc, failed.text);
+    assert_eq!(bench.ping(), "200");
+    assert_ne!(bench.job("jobs/migrate-check.sh").rc, 0);
+    // what a person closed stays closed; what a killed migration closed does not
+    bench.sh(&format!("bench --site {SITE} set-maintenance-mode on"));
+    let migrated = bench.job("jobs/migrate.sh");
+    assert!(migrated.rc == 0 && migrated.text.contains("in maintenance mode"), "{}", migrated.text);
+    assert_eq!(bench.ping(), "503");
+    bench.sh(&format!("touch sites/.provision-{SITE}.maintenance"));
+    assert_eq!((bench.job("jobs/migrate.sh").rc, bench.ping().as_str()), (0, "200"));
 }
 
 #[test]

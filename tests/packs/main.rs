@@ -1,17 +1,18 @@
 //! Packages that share the client's databases or bring their own code, rolled out to one real host: what they write into
-//! the real PostgreSQL and Redis, what can be reached from outside, and that a second run changes nothing.
+//! the real PostgreSQL and Redis, what can be reached from outside, and that a second run changes nothing. The walks through
+//! the documents of MaravIA and Nexus (tests/seeds) are among them, for they live on this host.
 //!
 //! The applications are stand-ins with the real interface (tests/images, tests/fixtures); their databases are real.
 
-mod maravia;
-mod nexus;
+#[path = "../seeds/s3.rs"]
+mod s3;
+#[path = "../seeds/s4.rs"]
+mod s4;
 mod shared;
 mod site;
 #[path = "../common/stage.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod stage;
-
-use std::sync::{MutexGuard, OnceLock};
 
 use stage::Stage;
 
@@ -30,16 +31,6 @@ static SCENE: stage::Scene = stage::Scene {
         "provision-lab-python:trixie",
     ],
 };
-
-/// The host with everything that it declares on it.
-fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
-    static DEPLOYED: OnceLock<()> = OnceLock::new();
-    let (turn, stage) = stage::enter(&SCENE, test)?;
-    DEPLOYED.get_or_init(|| {
-        stage.must(&stage.runs("deploy"), &["--host", "a", "--yes"], 0);
-    });
-    Some((turn, stage))
-}
 
 /// Did a task of the newest run end so?
 fn tally(runs: &std::path::Path, task: &str, status: &str) -> bool {

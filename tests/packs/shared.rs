@@ -1,11 +1,14 @@
 //! Services over the client's shared PostgreSQL and Redis.
 
-use crate::stage::{counts, last_events};
-use crate::{enter, sql};
+use crate::stage::{counts, enter, last_events};
+use crate::{SCENE, sql};
 
 #[test]
 fn typebot_and_chatwoot_live_in_the_shared_databases() {
-    let Some((_turn, stage)) = enter("shared databases") else { return };
+    let Some((_turn, stage)) = enter(&SCENE, "shared databases") else { return };
+    let runs = stage.runs("shared");
+    let only = ["--host", "a", "--services", "typebot,chatwoot", "--yes"];
+    stage.must(&runs, &only, 0);
     assert_eq!(sql(stage, "typebot", "select count(*) from _prisma_migrations"), "2");
     assert_eq!(sql(stage, "chatwoot", "select min(email) || ' ' || count(*) from users"), "admin@tienda.example 1");
     // each in a database of its own, with a user that cannot look into the other's
@@ -16,12 +19,7 @@ fn typebot_and_chatwoot_live_in_the_shared_databases() {
     sql(stage, "typebot", r#"insert into "Typebot" values ('1', 'hola', 'Bot de la tienda') on conflict do nothing"#);
     let seen = stage.inside("a", "curl -sk --resolve bot.tienda.example:443:127.0.0.1 https://bot.tienda.example/hola");
     assert_eq!(seen, "<html>Bot de la tienda</html>");
-}
-
-#[test]
-fn a_second_run_changes_nothing() {
-    let Some((_turn, stage)) = enter("second run") else { return };
-    let runs = stage.runs("again");
-    stage.must(&runs, &["--host", "a", "--yes"], 0);
+    // a second run changes nothing
+    stage.must(&runs, &only, 0);
     assert_eq!(counts(&last_events(&runs), "a", "changed"), 0);
 }

@@ -20,9 +20,7 @@ fn play(stage: &Stage, book: &str, vars: &str, code: i32) -> (String, u64) {
     (ran.stderr + &ran.stdout, counts(&last_events(&runs), "b", "changed"))
 }
 
-#[test]
-fn an_application_under_systemd_behind_nginx() {
-    let Some((_turn, stage)) = crate::stage::enter(&crate::SCENE, "systemd and nginx") else { return };
+pub fn an_application_under_systemd_behind_nginx(stage: &Stage) {
     // where TLS is intercepted, pip needs this machine's authorities
     let machine = std::fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default();
     std::fs::write(stage.scratch.join("ca.crt"), machine).unwrap();

@@ -189,4 +189,21 @@ fn updates(client: &Client<'_>) {
     let before = client.began();
     client.says(&["update", "--services", "flow", "--yes"], 0);
     assert_eq!(client.began(), before, "nothing newer, so nothing stops");
+    // a site that an older image migrated: a backup, then the migration in maintenance mode, once and whatever the verb
+    let ledger = "/home/frappe/frappe-bench/sites/.provision-*";
+    client.inside(&format!(
+        "docker exec versatile-hub-backend sh -c \"sed -i 's/^version .*/version v16.0.0/' {ledger}\""
+    ));
+    let kept = || client.inside(&format!("find {ROOT}/services/hub/database/backups -type f 2>/dev/null | wc -l"));
+    assert_eq!(kept(), "0");
+    let up = ["up", "--services", "hub", "--no-deps", "--yes"];
+    client.says(&up, 0);
+    let events = last_events(&client.runs);
+    let at = |task: &str| {
+        let ended = |event: &serde_json::Value| stage::is(event, "task_finished") && event["task"]["name"] == task;
+        events.iter().position(ended).unwrap_or_else(|| panic!("{task} did not run"))
+    };
+    assert!(at("Backup of hub") < at("migrate"), "the backup comes first");
+    assert_ne!(kept(), "0");
+    assert_eq!(client.changed(&up), 0);
 }

@@ -1,9 +1,12 @@
-//! MaravIA, built on the host from a folder of this machine: two instances with one memory, behind the proxy.
+//! MaravIA: one server with the orchestrator, in the guide's order: what it needs, its image, nginx and systemd as the other
+//! way, its settings, the verification script, monitoring, scaling, backup and going back, maintenance.
+//!
+//! It is built on the host from a folder of this machine; two instances with one memory are behind the proxy.
 
 use serde_json::Value;
 
-use crate::stage::Stage;
-use crate::{enter, tally};
+use crate::stage::{Stage, counts, last_events};
+use crate::{SCENE, site, tally};
 
 const CHAT: &str = r#"{"message":"MESSAGE","session_id":"prueba","config":{"nombre_bot":"Test","id_empresa":1,"rol_bot":"t","tipo_bot":"t","objetivo_principal":"t"}}"#;
 
@@ -19,9 +22,66 @@ fn chat(stage: &Stage, message: &str) -> Value {
         .unwrap()
 }
 
+const ONLY: [&str; 5] = ["--host", "a", "--services", "infrastructure,redis,maravia", "--yes"];
+
 #[test]
-fn it_answers_as_its_guide_says() {
-    let Some((_turn, stage)) = enter("maravia answers") else { return };
+fn the_seed_s3_from_top_to_bottom() {
+    let Some((_turn, stage)) = crate::stage::enter(&SCENE, "the_seed_s3_from_top_to_bottom") else { return };
+    it_comes_up_with_a_key_and_not_without(stage);
+    it_was_built_here_and_runs_as_nobody(stage);
+    site::an_application_under_systemd_behind_nginx(stage);
+    it_answers_as_its_guide_says(stage);
+    its_verification_passes(stage);
+    an_agent_that_is_gone_opens_the_circuit(stage);
+    two_instances_remember_one_conversation(stage);
+    its_settings_are_backed_up(stage);
+    another_source_is_another_image_and_the_old_one_stays(stage);
+    its_maintenance_is_one_verb_each(stage);
+}
+
+/// Requirements and settings: what is missing is said before anything is touched; the same again changes nothing.
+fn it_comes_up_with_a_key_and_not_without(stage: &Stage) {
+    let runs = stage.runs("maravia");
+    let before = stage.inside("a", "ls -A /opt /var/lib/provision 2>/dev/null | cksum");
+    let missing = stage.must(&runs, &[&ONLY[..], &["-e", "OPENAI_API_KEY="]].concat(), 2).stderr;
+    assert!(missing.contains("OPENAI_API_KEY"), "{missing}");
+    assert_eq!(stage.inside("a", "ls -A /opt /var/lib/provision 2>/dev/null | cksum"), before, "nothing was touched");
+    stage.must(&runs, &ONLY, 0);
+    stage.must(&runs, &ONLY, 0);
+    assert_eq!(counts(&last_events(&runs), "a", "changed"), 0);
+}
+
+/// The verification script: health, info, config, metrics, chat.
+fn its_verification_passes(stage: &Stage) {
+    let words = ["verify", "--host", "a", "--services", "maravia", "--full"];
+    let said = stage.must(&stage.runs("verify"), &words, 0).stdout;
+    for check in ["health", "info", "config", "metrics", "error rate", "latency p95", "chat", "not root"] {
+        let line = |line: &str| line.starts_with("[OK]") && line.contains(&format!("maravia {check}:"));
+        assert!(said.lines().any(line), "{check}: {said}");
+    }
+}
+
+/// Backup: the settings, as an archive that is checked.
+fn its_settings_are_backed_up(stage: &Stage) {
+    let runs = stage.runs("copies");
+    stage.must(&runs, &["backup", "--host", "a", "--services", "maravia", "--yes"], 0);
+    let listed = stage.must(&runs, &["backup", "list", "--host", "a", "--services", "maravia"], 0).stdout;
+    assert!(listed.contains("maravia") && listed.contains("config"), "{listed}");
+}
+
+/// Maintenance: state, logs, restart.
+fn its_maintenance_is_one_verb_each(stage: &Stage) {
+    let runs = stage.runs("maintenance");
+    let status = stage.must(&runs, &["status", "--host", "a"], 0).stdout;
+    let line = status.lines().find(|line| line.contains(" maravia ")).unwrap_or_default();
+    assert!(line.contains("healthy 2/2"), "{status}");
+    let words = ["logs", "maravia", "--host", "a", "--tail", "400", "--grep", "chat request"];
+    assert!(stage.must(&runs, &words, 0).stdout.contains("chat request"));
+    stage.must(&runs, &["restart", "--host", "a", "--services", "maravia", "--yes"], 0);
+    assert_eq!(ask(stage, "", "/health"), r#"{"status":"ok","service":"orquestador"}"#);
+}
+
+fn it_answers_as_its_guide_says(stage: &Stage) {
     assert_eq!(ask(stage, "", "/health"), r#"{"status":"ok","service":"orquestador"}"#);
     let about: Value = serde_json::from_str(&ask(stage, "", "/")).unwrap();
     assert!(about["version"] == "0.2.0" && about["endpoints"].is_array(), "{about}");
@@ -38,9 +98,7 @@ fn it_answers_as_its_guide_says() {
     assert!(!preflight("https://evil.example").contains("access-control-allow-origin"));
 }
 
-#[test]
-fn two_instances_remember_one_conversation() {
-    let Some((_turn, stage)) = enter("maravia's memory") else { return };
+fn two_instances_remember_one_conversation(stage: &Stage) {
     ask(stage, "-X POST", "/memory/clear/prueba");
     let counts: Vec<u64> = (0..4).map(|_| chat(stage, "Hola")["messages"].as_u64().unwrap()).collect();
     assert_eq!(counts, [1, 2, 3, 4]);
@@ -57,9 +115,7 @@ fn two_instances_remember_one_conversation() {
     assert_eq!(ask(stage, "-X POST", "/memory/clear/prueba"), r#"{"cleared":true}"#);
 }
 
-#[test]
-fn an_agent_that_is_gone_opens_the_circuit() {
-    let Some((_turn, stage)) = enter("maravia's circuit breaker") else { return };
+fn an_agent_that_is_gone_opens_the_circuit(stage: &Stage) {
     // each instance has a breaker of its own; one message is six attempts, the threshold is five
     for _ in 0..2 {
         assert_eq!(chat(stage, "una reserva")["agent_used"], Value::Null);
@@ -69,9 +125,7 @@ fn an_agent_that_is_gone_opens_the_circuit() {
     assert!(metrics["latency_p95_ms"].is_number() && metrics["errors_total"] == 0, "{metrics}");
 }
 
-#[test]
-fn it_was_built_here_and_runs_as_nobody() {
-    let Some((_turn, stage)) = enter("maravia's image") else { return };
+fn it_was_built_here_and_runs_as_nobody(stage: &Stage) {
     let inspect = "docker inspect -f '{{.Config.Image}} {{.Config.User}} {{.State.Health.Status}}' versatile-maravia-orquestador-1";
     let seen = stage.inside("a", inspect);
     assert!(seen.starts_with("maravia-orquestador:v0.2.0-") && seen.ends_with(" appuser healthy"), "{seen}");
@@ -82,9 +136,7 @@ fn it_was_built_here_and_runs_as_nobody() {
     assert_eq!(stage.inside("a", "stat -c %a /opt/ATS/VersatileHub/services/maravia/.env"), "600");
 }
 
-#[test]
-fn another_source_is_another_image_and_the_old_one_stays() {
-    let Some((_turn, stage)) = enter("maravia's next version") else { return };
+fn another_source_is_another_image_and_the_old_one_stays(stage: &Stage) {
     let (runs, source) = (stage.runs("next"), stage.scratch.join("maravia"));
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/maravia");
     crate::stage::shell("rm -rf \"$2\"; cp -r \"$1\" \"$2\"", &[fixture, source.to_str().unwrap()]);

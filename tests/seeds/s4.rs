@@ -1,9 +1,12 @@
-//! Nexus: a message from a signed webhook through Redis and the orchestrator into PostgreSQL; what is closed to visitors.
+//! Nexus: one clinic by the name of a profile, in the guide's order: databases, the three services and what is open to whom,
+//! the schema, the webhook, verification, what only people can do, trouble, resources.
+//!
+//! A message goes from a signed webhook through Redis and the orchestrator into PostgreSQL.
 
 use serde_json::Value;
 
-use crate::stage::Stage;
-use crate::{enter, sql};
+use crate::stage::{Stage, counts, last_events};
+use crate::{SCENE, sql};
 
 /// From outside of the host: status and body.
 fn visit(stage: &Stage, host: &str, more: &str, path: &str) -> String {
@@ -24,9 +27,24 @@ fn deliver(stage: &Stage, path: &str, id: &str, text: &str) -> String {
     stage.inside("a", &script)
 }
 
+const ONLY: [&str; 5] = ["--host", "a", "--services", "@nexus", "--yes"];
+
 #[test]
-fn a_message_arrives_once_and_is_answered() {
-    let Some((_turn, stage)) = enter("nexus answers") else { return };
+fn the_seed_s4_from_top_to_bottom() {
+    let Some((_turn, stage)) = crate::stage::enter(&SCENE, "the_seed_s4_from_top_to_bottom") else { return };
+    let runs = stage.runs("nexus");
+    let deployed = stage.must(&runs, &ONLY, 0).stdout;
+    stage.must(&runs, &ONLY, 0);
+    assert_eq!(counts(&last_events(&runs), "a", "changed"), 0);
+    a_message_arrives_once_and_is_answered(stage);
+    only_webhooks_and_panel_are_public(stage);
+    what_its_packages_say_is_verified(stage);
+    what_only_people_can_do_is_pending_until_it_is_done(stage, &deployed);
+    trouble_is_in_the_log_and_in_the_database(stage);
+    its_resources_are_bounded_and_its_data_kept(stage);
+}
+
+fn a_message_arrives_once_and_is_answered(stage: &Stage) {
     for path in ["/webhook", "/webhook/ycloud"] {
         let unsigned = visit(stage, "wa.tienda.example", "-d '{\"id\":\"x\"}'", path);
         assert!(unsigned.ends_with(" 401"), "{path}: {unsigned}");
@@ -48,9 +66,7 @@ fn a_message_arrives_once_and_is_answered() {
     );
 }
 
-#[test]
-fn only_webhooks_and_panel_are_public() {
-    let Some((_turn, stage)) = enter("nexus exposure") else { return };
+fn only_webhooks_and_panel_are_public(stage: &Stage) {
     let address = stage.inside("a", "hostname -I | cut -d' ' -f1");
     for port in [8000_u16, 8002, 5432, 6379] {
         let target = format!("{address}:{port}").parse().unwrap();
@@ -72,9 +88,7 @@ fn only_webhooks_and_panel_are_public() {
     assert!(refused.contains("401"), "{refused}");
 }
 
-#[test]
-fn trouble_is_in_the_log_and_in_the_database() {
-    let Some((_turn, stage)) = enter("nexus in trouble") else { return };
+fn trouble_is_in_the_log_and_in_the_database(stage: &Stage) {
     let logs = |name: &str| stage.inside("a", &format!("docker logs versatile-nexus-{name} 2>&1"));
     deliver(stage, "/webhook", &crate::stage::lab_token(), "quiero un humano");
     assert_ne!(sql(stage, "nexus_db", "select count(*) from system_events where event_type = 'smtp_failed'"), "0");
@@ -97,27 +111,57 @@ fn trouble_is_in_the_log_and_in_the_database() {
     }
 }
 
-#[test]
-fn what_its_packages_say_is_verified() {
-    let Some((_turn, stage)) = enter("verify") else { return };
-    let ran = stage.must(&stage.runs("verify"), &["verify", "--host", "a", "--full"], 0);
+fn what_its_packages_say_is_verified(stage: &Stage) {
+    let words =
+        ["verify", "--host", "a", "--services", "nexus-whatsapp,nexus-orchestrator,nexus-frontend,postgres,redis"];
+    let said = stage.must(&stage.runs("verify"), &words, 0).stdout;
     for seen in [
-        "maravia chat:",
-        "maravia not root:",
         "nexus-whatsapp webhook without signature",
+        "nexus-whatsapp orchestrator is reached",
+        "nexus-orchestrator ready",
         "nexus-orchestrator 8000 is closed",
+        "postgres login",
+        "redis ping",
     ] {
-        assert!(
-            ran.stdout.lines().any(|line| line.starts_with("[OK]") && line.contains(seen)),
-            "{seen}: {}",
-            ran.stdout
-        );
+        assert!(said.lines().any(|line| line.starts_with("[OK]") && line.contains(seen)), "{seen}: {said}");
     }
 }
 
-#[test]
-fn its_resources_are_bounded_and_its_data_kept() {
-    let Some((_turn, stage)) = enter("nexus resources") else { return };
+/// Three critical steps are pending until somebody says that they are done; who it was stays.
+fn what_only_people_can_do_is_pending_until_it_is_done(stage: &Stage, deployed: &str) {
+    let runs = stage.runs("steps");
+    assert!(deployed.contains("BY HAND") && deployed.contains("share-calendars"), "{deployed}");
+    assert!(deployed.contains("https://wa.tienda.example/webhook/ycloud"), "with the client's values: {deployed}");
+    let state = || {
+        let said = stage.must(&runs, &["status", "--host", "a", "--json"], 0).stdout;
+        let mut rows = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        rows.find(|row| row["service"] == "nexus-orchestrator").unwrap()["pending"].clone()
+    };
+    let critical = |id: &str| serde_json::json!({"step": id, "critical": true});
+    assert_eq!(state(), serde_json::json!(["service-account", "share-calendars", "calendar-ids"].map(critical)));
+    let done = |note: &str, more: &[&str]| {
+        let words = ["steps", "done", "nexus-orchestrator", "service-account", "share-calendars", "--host", "a"];
+        stage.must(&runs, &[&words[..], &["--note", note], more].concat(), 0);
+        counts(&last_events(&runs), "a", "changed")
+    };
+    let kept = "cat /var/lib/provision/steps/nexus-orchestrator.json 2>/dev/null";
+    done("", &["--check"]);
+    assert_eq!(stage.inside("a", &format!("{kept} || echo nothing")), "nothing");
+    assert_eq!(done("Dra. Paz", &[]), 1);
+    let before = stage.inside("a", kept);
+    assert_eq!(done("another", &[]), 0, "who was first stays");
+    assert_eq!(stage.inside("a", kept), before);
+    assert_eq!(stage.inside("a", "stat -c '%a %U' /var/lib/provision/steps/nexus-orchestrator.json"), "600 root");
+    assert_eq!(state(), serde_json::json!([critical("calendar-ids")]));
+    let listed = stage.must(&runs, &["steps", "list", "--host", "a", "--services", "nexus-orchestrator"], 0).stdout;
+    let line = listed.lines().find(|line| line.contains("share-calendars")).unwrap_or_default();
+    assert!(line.contains("done by ") && line.contains("Dra. Paz"), "{listed}");
+    assert!(listed.lines().any(|line| line.contains("calendar-ids") && line.contains("pending, critical")), "{listed}");
+    stage.must(&runs, &["steps", "reopen", "nexus-orchestrator", "share-calendars", "--host", "a"], 0);
+    assert_eq!(state(), serde_json::json!([critical("share-calendars"), critical("calendar-ids")]));
+}
+
+fn its_resources_are_bounded_and_its_data_kept(stage: &Stage) {
     let limits =
         "docker inspect -f '{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}}'";
     for (name, wanted) in [
