@@ -3,6 +3,7 @@
 //!
 //! The applications are stand-ins with the real interface (tests/images, tests/fixtures); their databases are real.
 
+mod lost;
 mod maravia;
 mod nexus;
 mod shared;
