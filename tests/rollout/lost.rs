@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::stage::{self, Stage, shell};
+use super::stage::{self, Stage};
 
 const HOST: &str = "clienteB";
 const WITH_DATA: [&str; 4] = ["hub", "chat", "flow", "agent"];
@@ -15,6 +15,7 @@ const CLIENTS: &str = r#"
     setting() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" "$site/site_config.json"; }
     my() { docker exec -i versatile-hub-db sh -c 'MYSQL_PWD=$MARIADB_ROOT_PASSWORD mariadb -NB -u root "$@"' sh "$@"; }
     chat() { docker exec -i versatile-chat-postgres psql -qXAt -U chatwoot -d chatwoot_production "$@"; }
+    queue() { docker exec "$(docker ps -q --filter label=com.docker.compose.service=redis-queue)" redis-cli "$@"; }
     flow() { docker exec -i versatile-flow-postgres psql -qXAt -U n8n -d n8n "$@"; }
 "#;
 
@@ -29,6 +30,7 @@ const FILL: &str = r#"
     flow -c "CREATE TABLE day(what text); INSERT INTO day VALUES ('flujo')"
     printf '{}' >$root/flow/data/workflows/flujo.json
     printf 'recuerdo' >$root/agent/data/memory/recuerdo.md
+    queue set pendiente 'un trabajo' >/dev/null
 "#;
 
 /// All of it as text, also the keys without which it cannot be read.
@@ -40,6 +42,7 @@ const DATA: &str = r#"
 $(setting db_password)
 EOF
     cat "$site/private/files/adjunto.pdf"; echo
+    queue get pendiente
     stat -c '%u:%g %a' "$site/private/files/adjunto.pdf" "$site/site_config.json"
     chat -c 'select what from day' -c 'select count(*) from accounts' -c 'select count(*) from users'
     cat $root/chat/data/storage/imagen.png; echo
@@ -52,7 +55,7 @@ pub fn a_lost_server_comes_back(stage: &Stage, runs: &Path) {
     let ask = || stage.inside(HOST, &format!("{CLIENTS}{DATA}"));
     stage.inside(HOST, &format!("{CLIENTS}{FILL}"));
     let whole = ask();
-    for word in ["factura ñandú", "conversación", "flujo", "recuerdo"] {
+    for word in ["factura ñandú", "un trabajo", "conversación", "flujo", "recuerdo"] {
         assert!(whole.contains(word), "{whole}");
     }
     let copies = stage.scratch.join("copies");
@@ -60,8 +63,7 @@ pub fn a_lost_server_comes_back(stage: &Stage, runs: &Path) {
     let pull = stage::text(&copies);
     stage.must(runs, &["backup", "--host", HOST, "--services", &services, "--yes", "--pull", &pull], 0);
 
-    shell("docker rm -fv \"$1\" >/dev/null", &[&format!("{}-{HOST}", super::SCENE.prefix)]);
-    stage.up();
+    stage.lose(HOST);
     stage.must(runs, &["--host", HOST, "--yes"], 0);
     for service in WITH_DATA {
         let copy = newest(&copies.join(HOST).join(service));

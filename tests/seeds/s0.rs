@@ -72,6 +72,24 @@ fn the_seed_s0_from_top_to_bottom() {
     let status = must(with(&["status", "--host", "s0"], &ANSWERS), 0).stdout;
     let line = status.lines().find(|line| line.contains(" chatwoot ")).unwrap_or_default();
     assert!(line.contains("healthy 1/1") && line.contains("  no"), "{status}");
+
+    // what a swarm runs is backed up, with the databases that were only needed, and comes back
+    let redis = |words: &str| {
+        let setting = "sed -n 's/^REDIS_PASSWORD=//p' /opt/ATS/VersatileHub/services/redis/.env | tr -d \"'\\\"\"";
+        let container = "$(docker ps -q --filter name=versatile-redis_redis)";
+        stage.inside(
+            "s0",
+            &format!("REDISCLI_AUTH=$({setting}) docker exec -e REDISCLI_AUTH {container} redis-cli {words}"),
+        )
+    };
+    sql(stage, "chatwoot_production", "create table day as select 'ñandú' as what");
+    redis("set kept yes");
+    must(with(&["backup", "--host", "s0", "--yes"], &ANSWERS), 0);
+    sql(stage, "chatwoot_production", "drop table day");
+    redis("flushall");
+    must(with(&["restore", "--host", "s0", "--services", "postgres,redis", "--yes-really"], &ANSWERS), 0);
+    assert_eq!(sql(stage, "chatwoot_production", "select what from day"), "ñandú");
+    assert_eq!(redis("get kept"), "yes");
 }
 
 /// The folder of the seed: its manifest, a stack, and the variables that are required.

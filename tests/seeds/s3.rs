@@ -11,12 +11,12 @@ use crate::{SCENE, site, tally};
 const CHAT: &str = r#"{"message":"MESSAGE","session_id":"prueba","config":{"nombre_bot":"Test","id_empresa":1,"rol_bot":"t","tipo_bot":"t","objetivo_principal":"t"}}"#;
 
 /// Through the proxy, as a visitor; → the body.
-fn ask(stage: &Stage, more: &str, path: &str) -> String {
+pub fn ask(stage: &Stage, more: &str, path: &str) -> String {
     let resolve = "--resolve api.tienda.example:443:127.0.0.1";
     stage.inside("a", &format!("curl -sk {resolve} {more} https://api.tienda.example{path}"))
 }
 
-fn chat(stage: &Stage, message: &str) -> Value {
+pub fn chat(stage: &Stage, message: &str) -> Value {
     let body = provision::plan::quote(&CHAT.replace("MESSAGE", message));
     serde_json::from_str(&ask(stage, &format!("-H 'Content-Type: application/json' -d {body}"), "/api/agent/chat"))
         .unwrap()

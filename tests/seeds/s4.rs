@@ -15,7 +15,7 @@ fn visit(stage: &Stage, host: &str, more: &str, path: &str) -> String {
 }
 
 /// A message as YCloud delivers it.
-fn deliver(stage: &Stage, path: &str, id: &str, text: &str) -> String {
+pub fn deliver(stage: &Stage, path: &str, id: &str, text: &str) -> String {
     let body = format!(r#"{{"id":"{id}","from":"+5491100000001","text":"{text}"}}"#);
     let script = format!(
         "body={}; t=1700000000
