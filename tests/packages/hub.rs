@@ -144,15 +144,21 @@ fn a_site_is_made_once_and_its_passwords_never_show() {
     assert_eq!((migrated.rc, bench.job("jobs/migrate-check.sh").rc), (0, 0), "{}", migrated.text);
     assert_eq!(bench.ping(), "200", "out of maintenance again");
 
-    // one that fails: the site is open again, it is said, and the next deployment tries again
+    // one that fails: the site stays closed, it is said, and the next deployment tries again and opens it
     bench.sh(&format!(
         "sed -i 's/^version .*/version v16.0.0/' sites/.provision-{SITE}; echo '{SITE} migrate' > sites/.standin-fault"
     ));
     let failed = bench.job("jobs/migrate.sh");
-    assert!(failed.rc != 0 && failed.text.contains("the site is open again"), "{}: {}", failed.rc, failed.text);
-    assert_eq!(bench.ping(), "200");
+    assert!(
+        failed.rc != 0 && failed.text.contains("the site is in maintenance mode"),
+        "{}: {}",
+        failed.rc,
+        failed.text
+    );
+    assert_eq!(bench.ping(), "503");
     assert_ne!(bench.job("jobs/migrate-check.sh").rc, 0);
-    // what a person closed stays closed; what a killed migration closed does not
+    assert_eq!((bench.job("jobs/migrate.sh").rc, bench.ping().as_str()), (0, "200"));
+    // what a person closed stays closed
     bench.sh(&format!("bench --site {SITE} set-maintenance-mode on"));
     let migrated = bench.job("jobs/migrate.sh");
     assert!(migrated.rc == 0 && migrated.text.contains("in maintenance mode"), "{}", migrated.text);

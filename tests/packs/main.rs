@@ -4,6 +4,7 @@
 //!
 //! The applications are stand-ins with the real interface (tests/images, tests/fixtures); their databases are real.
 
+mod lost;
 #[path = "../seeds/s3.rs"]
 mod s3;
 #[path = "../seeds/s4.rs"]
