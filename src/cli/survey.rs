@@ -150,8 +150,6 @@ pub async fn survey(fleet: &Fleet, hosts: &[String], ask_become_pass: bool) -> R
     }
     let mut extra_vars = fleet.extra_vars.clone();
     extra_vars.insert("survey".to_owned(), Value::Object(asked));
-    // records and settings are for root alone
-    extra_vars.entry("ansible_become").or_insert(Value::from(true));
     let cancel = CancellationToken::new();
     let mut answers = ask_with(fleet, hosts, "playbooks/survey.yml", extra_vars, become_password, cancel).await?;
     let mut found = IndexMap::new();

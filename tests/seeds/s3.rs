@@ -105,7 +105,8 @@ fn two_instances_remember_one_conversation(stage: &Stage) {
     let logged = |n: u8| stage.inside("a", &format!("docker logs versatile-maravia-orquestador-{n} 2>/dev/null"));
     for n in [1, 2] {
         let lines = logged(n);
-        let line = lines.lines().find(|line| line.contains("chat request")).unwrap_or_else(|| panic!("{n} was idle"));
+        let of_this = |line: &&str| line.contains("chat request") && line.contains("prueba");
+        let line = lines.lines().find(of_this).unwrap_or_else(|| panic!("{n} was idle"));
         let line: Value = serde_json::from_str(line).unwrap();
         let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["timestamp", "level", "logger", "message", "extra_fields"]);
