@@ -361,9 +361,15 @@ fn dispatch(cli: Cli) -> Result<u8> {
     }
 }
 
+/// Of each thread, in bytes; only what is used is taken. Enough for the deepest includes that the engine allows, also in a
+/// debug build, where a level takes some 400 KB.
+const STACK: usize = 64 << 20;
+
 fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // tasks within blocks within includes are polled within each other
+        .thread_stack_size(STACK)
         .build()
         .map_err(|error| crate::error::Error::new(format!("cannot start: {error}")))?;
     let result = runtime.block_on(future);

@@ -26,6 +26,9 @@ struct Included {
     order: Order,
 }
 
+/// How many blocks and includes may lie within each other. Each is a future within a future, and a stack ends.
+const DEEPEST: usize = 80;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
     /// What is needed comes before what needs it.
@@ -68,6 +71,11 @@ impl Walk {
                     continue;
                 }
                 Err(fault) => return self.end_include(reference.take().unwrap_or_default(), Done::failed(fault)),
+            }
+            if self.frames.len() >= DEEPEST {
+                let text = format!("blocks and includes are {DEEPEST} deep here");
+                let failure = Failure::new(text).hint("a file that includes itself needs a `when` that ends it");
+                return self.end_include(reference.take().unwrap_or_default(), Done::failed(failure));
             }
             let args = match self.arguments(task, scope) {
                 Ok(args) => args,

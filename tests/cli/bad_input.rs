@@ -563,3 +563,14 @@ fn the_project_itself_is_in_order() {
     assert_eq!(ended.code, 1, "{}{}", ended.stdout, ended.stderr);
     assert!(project.was_called(), "{}", ended.stderr);
 }
+
+#[test]
+fn includes_that_never_end_are_stopped() {
+    let project = Project::with_key();
+    project.file("play.yml", "- {hosts: localhost, gather_facts: false, tasks: [{include_tasks: again.yml}]}\n");
+    project.file("again.yml", "- block:\n    - include_tasks: again.yml\n");
+    let ended = project.run(&["run", "play.yml"]);
+    assert_eq!(ended.code, 1, "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("blocks and includes are 80 deep here"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("again.yml:2"), "{}", ended.stdout);
+}

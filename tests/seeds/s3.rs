@@ -66,7 +66,8 @@ fn its_settings_are_backed_up(stage: &Stage) {
     let runs = stage.runs("copies");
     stage.must(&runs, &["backup", "--host", "a", "--services", "maravia", "--yes"], 0);
     let listed = stage.must(&runs, &["backup", "list", "--host", "a", "--services", "maravia"], 0).stdout;
-    assert!(listed.contains("maravia") && listed.contains("config"), "{listed}");
+    assert!(listed.contains("maravia") && listed.contains(".zip"), "{listed}");
+    stage.must(&runs, &["backup", "check", "--host", "a", "--services", "maravia"], 0);
 }
 
 /// Maintenance: state, logs, restart.
@@ -75,6 +76,8 @@ fn its_maintenance_is_one_verb_each(stage: &Stage) {
     let status = stage.must(&runs, &["status", "--host", "a"], 0).stdout;
     let line = status.lines().find(|line| line.contains(" maravia ")).unwrap_or_default();
     assert!(line.contains("healthy 2/2"), "{status}");
+    // its containers are new since the other source
+    assert!(chat(stage, "Hola")["messages"].is_u64());
     let words = ["logs", "maravia", "--host", "a", "--tail", "400", "--grep", "chat request"];
     assert!(stage.must(&runs, &words, 0).stdout.contains("chat request"));
     stage.must(&runs, &["restart", "--host", "a", "--services", "maravia", "--yes"], 0);
