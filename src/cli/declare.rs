@@ -1,6 +1,6 @@
 //! `provision declare`: which services a client is to have, written into its file in `host_vars/`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -76,10 +76,9 @@ fn edited(fleet: &Fleet, host: &str, wanted: &[String], remove: bool) -> Result<
     if services.is_empty() {
         return Ok(None);
     }
-    let own = fleet.inventory.data_dir().join("host_vars");
     let path = match &declared.place {
         None => edit::host_file(&fleet.inventory, host),
-        Some(place) if place.file.starts_with(&own) => place.file.to_path_buf(),
+        Some(place) if is_own(&place.file, host) => place.file.to_path_buf(),
         Some(place) => {
             let text = format!("the services of {host} are not said in a file of its own");
             return Err(Error::at(place, text).hint(format!(
@@ -96,4 +95,31 @@ fn edited(fleet: &Fleet, host: &str, wanted: &[String], remove: bool) -> Result<
         }?;
     }
     Ok(Some(Edited { path, text, services }))
+}
+
+/// `host_vars/<host>.yml`, or a file in `host_vars/<host>/`, beside whichever inventory.
+fn is_own(file: &Path, host: &str) -> bool {
+    let folder = file.parent();
+    let within = |folder: Option<&Path>| folder.and_then(Path::file_name).is_some_and(|name| name == "host_vars");
+    let names = ["", ".yml", ".yaml", ".json"].map(|ending| format!("{host}{ending}"));
+    let alone = file.file_name().is_some_and(|name| names.iter().any(|own| name == own.as_str()));
+    let among = folder.and_then(Path::file_name).is_some_and(|name| name == host);
+    (within(folder) && alone) || (within(folder.and_then(Path::parent)) && among)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_files_of_its_own() {
+        for own in
+            ["inventory/host_vars/a.example.yml", "x/host_vars/a.example.yaml", "host_vars/a.example/services.yml"]
+        {
+            assert!(is_own(Path::new(own), "a.example"), "{own}");
+        }
+        for other in ["inventory/host_vars/b.yml", "inventory/group_vars/a.example.yml", "inventory/hosts.yml"] {
+            assert!(!is_own(Path::new(other), "a.example"), "{other}");
+        }
+    }
 }
