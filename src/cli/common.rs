@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use clap::Args;
 use serde_json::Value;
 
+use super::execute::ask_hidden;
 use crate::error::{Error, Place, Result};
 use crate::inventory::Inventory;
-use crate::plan::Object;
+use crate::plan::{Object, Secret};
 use crate::report::{journal, style};
 use crate::secrets::{Identities, Redactor};
 use crate::services::settings::Sources;
@@ -59,6 +60,7 @@ pub struct Fleet {
     pub lock: Option<FleetLock>,
     /// As the file has it.
     pub stored_lock: Option<FleetLock>,
+    sudo: OnceLock<Secret>,
 }
 
 /// One redactor for the whole process: the program's own diagnostics pass through it as well.
@@ -87,11 +89,23 @@ impl FleetFlags {
             extra_vars: extra_vars(&self.extra_vars)?,
             redactor: redactor().clone(),
             runs: self.runs_dir.clone(),
+            sudo: OnceLock::new(),
         })
     }
 }
 
 impl Fleet {
+    /// The password for sudo: asked for once on the terminal if `-K` says so, and the same for whatever else this process
+    /// does. Err: there is no terminal.
+    pub fn sudo_password(&self, asked: bool) -> Result<Option<Secret>> {
+        if asked && self.sudo.get().is_none() {
+            let password = ask_hidden("Contraseña de sudo")?;
+            self.redactor.add(password.reveal());
+            return Ok(Some(self.sudo.get_or_init(|| password).clone()));
+        }
+        Ok(self.sudo.get().cloned())
+    }
+
     /// What services' settings are made from.
     pub fn sources(&self) -> Sources<'_> {
         Sources {

@@ -153,10 +153,6 @@ pub(super) fn job(
     limit: Vec<String>,
     services: Option<Arc<dyn Services>>,
 ) -> Result<Job> {
-    let become_password = if flags.ask_become_pass { Some(ask_password()?) } else { None };
-    if let Some(password) = &become_password {
-        fleet.redactor.add(password.reveal());
-    }
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let mut extra_vars = fleet.extra_vars.clone();
     extra_vars.extend(services.iter().flat_map(|services| services.vars()));
@@ -175,7 +171,7 @@ pub(super) fn job(
         tags: flags.tags.clone(),
         skip_tags: flags.skip_tags.clone(),
         command: command_line(),
-        become_password,
+        become_password: fleet.sudo_password(flags.ask_become_pass)?,
         window: flags.window,
         grace: engine::GRACE,
         locks: Locks { kept: if flags.held { Kept::Own } else { flags.locks.kept }, ..flags.locks.clone() },
@@ -227,10 +223,6 @@ async fn listen_for_interrupts(cancel: CancellationToken) {
             std::process::exit(130);
         }
     }
-}
-
-fn ask_password() -> Result<Secret> {
-    ask_hidden("Contraseña de sudo")
 }
 
 /// Reads a secret from the terminal without echo.

@@ -87,6 +87,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
         slice.all |= slice.host.is_none();
     }
     let (fleet, hosts) = slice.load()?;
+    fleet.sudo_password(slice.run.ask_become_pass)?;
     let names = names(&fleet, slice.services.as_deref())?;
     match flags.verb {
         Verb::Status => status(&fleet, &hosts, slice.run.json).await,

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::common::{Fleet, FleetFlags};
-use super::execute::{ask_hidden, drive};
+use super::execute::drive;
 use super::live::{self, Asked};
 use super::slice::load_book;
 use crate::engine::{Job, Summary};
@@ -88,10 +88,7 @@ impl Looked {
         effects: Effects,
         mut hear: impl FnMut(Event, &CancellationToken),
     ) -> Result<Summary> {
-        let become_password = if flags.ask_become_pass { Some(ask_hidden("Contraseña de sudo")?) } else { None };
-        if let Some(password) = &become_password {
-            self.fleet.redactor.add(password.reveal());
-        }
+        let become_password = self.fleet.sudo_password(flags.ask_become_pass)?;
         let mut extra_vars = self.fleet.extra_vars.clone();
         extra_vars.extend(vars);
         extra_vars.extend(self.rollout.vars());

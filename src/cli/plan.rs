@@ -176,6 +176,7 @@ pub async fn make(
     of: Of,
     skip_tags: Vec<String>,
 ) -> Result<(Document, Vec<String>)> {
+    fleet.sudo_password(slice.run.ask_become_pass)?;
     let inputs = Inputs::of(&fleet, &hosts, Some(&rollout), Secrets::MaybeNew)?;
     let extra_vars = fleet.extra_vars.keys().cloned().collect();
     let seen = ask(&fleet, &hosts, "playbooks/plan.yml", CancellationToken::new()).await?;

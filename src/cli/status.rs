@@ -15,7 +15,7 @@ use super::survey::{Seen, drift, parse, wanted};
 use crate::engine::Job;
 use crate::error::Result;
 use crate::event::{Event, Kind, Outcome, Status};
-use crate::plan::{Object, Secret};
+use crate::plan::Object;
 use crate::report::style::{bold, green, red, table, yellow};
 use crate::report::tally::cause_word;
 use crate::services::FleetLock;
@@ -40,6 +40,9 @@ pub struct Flags {
     /// One JSON object per host and service
     #[arg(long)]
     json: bool,
+    /// Ask for the sudo password
+    #[arg(short = 'K', long)]
+    ask_become_pass: bool,
     #[command(flatten)]
     fleet: FleetFlags,
 }
@@ -56,6 +59,7 @@ pub(super) struct Lag {
 pub async fn main(flags: Flags) -> Result<u8> {
     let fleet = flags.fleet.load()?;
     let hosts = fleet.select(&flags.host)?;
+    fleet.sudo_password(flags.ask_become_pass)?;
     let answers = look(&fleet, &hosts, CancellationToken::new()).await?;
     let mut rows = vec![
         ["CLIENT", "SERVICE", "DECLARED", "INSTALLED", "STATE", "DRIFT", "BY HAND", "URL", "LOCK", "PINNED"]
@@ -295,7 +299,7 @@ pub(super) type Answers = IndexMap<String, std::result::Result<String, String>>;
 
 /// Each host's output of a playbook, or why there is none.
 pub(super) async fn ask(fleet: &Fleet, hosts: &[String], playbook: &str, cancel: CancellationToken) -> Result<Answers> {
-    ask_with(fleet, hosts, playbook, fleet.extra_vars.clone(), None, cancel).await
+    ask_with(fleet, hosts, playbook, fleet.extra_vars.clone(), cancel).await
 }
 
 /// The same with other extra variables than the fleet's own.
@@ -304,7 +308,6 @@ pub(super) async fn ask_with(
     hosts: &[String],
     playbook: &str,
     extra_vars: Object,
-    become_password: Option<Secret>,
     cancel: CancellationToken,
 ) -> Result<Answers> {
     let job = Job {
@@ -322,7 +325,7 @@ pub(super) async fn ask_with(
         tags: Vec::new(),
         skip_tags: Vec::new(),
         command: Vec::new(),
-        become_password,
+        become_password: fleet.sudo_password(false)?,
         window: 0,
         grace: crate::engine::GRACE,
         locks: crate::engine::Locks::default(),

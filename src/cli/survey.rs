@@ -9,7 +9,6 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::common::Fleet;
-use super::execute::ask_hidden;
 use super::status::ask_with;
 use crate::error::{Error, Result};
 use crate::modules::env_file;
@@ -129,10 +128,7 @@ pub struct Survey {
 
 /// Asks the hosts; `-K` asks for the sudo password before.
 pub async fn survey(fleet: &Fleet, hosts: &[String], ask_become_pass: bool) -> Result<Survey> {
-    let become_password = if ask_become_pass { Some(ask_hidden("Contraseña de sudo")?) } else { None };
-    if let Some(password) = &become_password {
-        fleet.redactor.add(password.reveal());
-    }
+    fleet.sudo_password(ask_become_pass)?;
     // made anew each time and forgotten: a fingerprint says who shares a value, and nothing about the value
     let key = generate(&SecretKind::Hex, 32)?;
     let mut wants: IndexMap<&String, Wanted> = hosts.iter().map(|host| (host, wanted(fleet, host))).collect();
@@ -151,7 +147,7 @@ pub async fn survey(fleet: &Fleet, hosts: &[String], ask_become_pass: bool) -> R
     let mut extra_vars = fleet.extra_vars.clone();
     extra_vars.insert("survey".to_owned(), Value::Object(asked));
     let cancel = CancellationToken::new();
-    let mut answers = ask_with(fleet, hosts, "playbooks/survey.yml", extra_vars, become_password, cancel).await?;
+    let mut answers = ask_with(fleet, hosts, "playbooks/survey.yml", extra_vars, cancel).await?;
     let mut found = IndexMap::new();
     for host in hosts {
         let answer = answers.shift_remove(host).unwrap_or_else(|| Err("no answer".to_owned()));

@@ -104,6 +104,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let newer = match flags.slice.run.check {
         true => {
             let rollout = flags.slice.prepare(&fleet, &hosts, Dependencies::Included)?;
+            fleet.sudo_password(flags.slice.run.ask_become_pass)?;
             newer::look(&fleet, &hosts, &rollout, flags.slice.run.json).await?
         }
         false => false,
