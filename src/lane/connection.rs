@@ -14,7 +14,7 @@ use super::frame::{KEPT, Step};
 use super::master::{Base, Master};
 use super::questions::Questions;
 use super::shell::{End, Exchange, Shell};
-use super::trouble::lost;
+use super::trouble::{lost, lost_for_good};
 use super::{ActError, Become, BecomeMethod, Hello, Method, Target, Trouble, deeds, questions, transfer};
 use crate::event::Cause;
 use crate::plan::{Answer, Destination, Failure, Operation, Output, Query, Upload, Write};
@@ -329,7 +329,10 @@ impl Connection {
         let mut master = self.master.lock().await;
         let master = match &mut *master {
             Some(master) => master,
-            none => none.insert(Master::open(&self.base, &self.target, &self.cancel).await?),
+            none => {
+                let opened = Master::open(&self.base, &self.target, &self.cancel).await;
+                none.insert(opened.map_err(|trouble| lost_for_good(&self.target, trouble))?)
+            }
         };
         Ok(Link::Ssh(Arc::clone(&master.session)))
     }

@@ -150,6 +150,17 @@ pub fn lost(target: &Target, what: &str) -> Trouble {
         .hint("what was running there may have come to its end or not; run again, it continues where it stands")
 }
 
+/// Why a connection that stood before cannot be had again. That it was lost is the news: a host that was switched off
+/// refuses, or does not answer, depending on the moment.
+pub fn lost_for_good(target: &Target, again: Trouble) -> Trouble {
+    match again.cause {
+        Cause::Refused | Cause::Timeout | Cause::Throttled => {
+            lost(target, &format!("on the way, and now {}", again.msg))
+        }
+        _ => again,
+    }
+}
+
 /// Whether the host says that its disk is full.
 pub fn is_disk_full(stderr: &[u8]) -> bool {
     let text = String::from_utf8_lossy(stderr);

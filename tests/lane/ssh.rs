@@ -308,8 +308,19 @@ async fn a_lost_connection_is_noticed_and_made_anew() {
     let operations = [Operation::Reconnect, Operation::run(Script::new().raw("echo $$"))];
     let outputs = connection.act(None, &operations).await.expect("reconnects");
     assert_ne!(outputs[1].stdout_text().trim(), pid.to_string());
+
+    // switched off: whether the host refuses or is silent when it is tried again, the news is that it was lost
+    sshd.cut();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let trouble = connection.ask(None, &[sh("true")]).await.expect_err("lost");
+    assert_eq!(trouble.cause, Cause::Lost, "{trouble}");
+    let port = sshd.port;
+    drop(sshd);
+    let trouble = connection.ask(None, &[sh("true")]).await.expect_err("nobody there");
+    assert_eq!(trouble.cause, Cause::Lost, "{trouble}");
+    assert!(trouble.msg.contains("was lost") && trouble.msg.contains("refused the connection"), "{trouble}");
     connection.close().await;
-    assert_eq!(processes(&format!("Port={}", sshd.port)), 0);
+    assert_eq!(processes(&format!("Port={port}")), 0);
 }
 
 #[tokio::test]
