@@ -291,6 +291,7 @@ pub fn render(
         actions.push(json!({
             "name": action.name, "service": action.service.clone().unwrap_or_default(), "user": action.user,
             "timeout": action.timeout, "backup_first": action.backup_first, "changes": action.changes,
+            "mode": action.mode.map(Mode::word),
             "script": script(&format!("{place}{settings}"), &package.read(&action.run)?),
         }));
     }

@@ -42,6 +42,7 @@ fn the_seed_s4_from_top_to_bottom() {
     what_only_people_can_do_is_pending_until_it_is_done(stage, &deployed);
     trouble_is_in_the_log_and_in_the_database(stage);
     its_resources_are_bounded_and_its_data_kept(stage);
+    a_reset_is_for_the_mode_debug(stage);
 }
 
 fn a_message_arrives_once_and_is_answered(stage: &Stage) {
@@ -181,4 +182,36 @@ fn its_resources_are_bounded_and_its_data_kept(stage: &Stage) {
     let state: Value =
         serde_json::from_str(&stage.inside("a", "docker inspect versatile-nexus-orchestrator-schema")).unwrap();
     assert_eq!(state[0]["State"]["ExitCode"], 0);
+}
+
+/// What is in use is never reset, whatever the operator believes of its mode; what is worked on is, after a backup.
+fn a_reset_is_for_the_mode_debug(stage: &Stage) {
+    let runs = stage.runs("reset");
+    let reset = ["action", "nexus-orchestrator", "reset-db", "--host", "a", "--yes-really"];
+    let rows = || {
+        sql(stage, "nexus_db", "select (select count(*) from tenants) || ' ' || (select count(*) from chat_messages)")
+    };
+    let backups = || stage.inside("a", "ls /opt/ATS/VersatileHub/services/nexus-orchestrator/database/backups | wc -l");
+    let (before, kept) = (rows(), backups());
+    assert!(!before.ends_with(" 0"), "{before}");
+    let refused = stage.must(&runs, &reset, 2).stderr;
+    assert!(refused.contains("is only for the mode debug, in which a is not"), "{refused}");
+    let refused = stage.must(&runs, &[&reset[..], &["--mode", "debug"]].concat(), 1);
+    assert!(
+        refused.stderr.contains("nexus-orchestrator was deployed in produccion; nothing was touched"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!((rows(), backups()), (before, kept.clone()));
+    let debug = |words: &[&str]| stage.must(&runs, &[words, &["--mode", "debug"]].concat(), 0);
+    debug(&["up", "--host", "a", "--services", "nexus-orchestrator", "--no-deps", "--yes"]);
+    let done = debug(&reset);
+    assert!(done.stderr.contains("are new and empty"), "{}", done.stderr);
+    assert_eq!(rows(), "1 0", "the tenant stays, the conversations do not");
+    assert_ne!(backups(), kept);
+    // the tables are the application's own again
+    let id = crate::stage::lab_token();
+    assert!(deliver(stage, "/webhook", &id, "hola").ends_with(" 200"));
+    assert_eq!(rows(), "1 2");
+    stage.must(&runs, &["up", "--host", "a", "--services", "nexus-orchestrator", "--no-deps", "--yes"], 0);
 }
