@@ -213,5 +213,26 @@ fn a_reset_is_for_the_mode_debug(stage: &Stage) {
     let id = crate::stage::lab_token();
     assert!(deliver(stage, "/webhook", &id, "hola").ends_with(" 200"));
     assert_eq!(rows(), "1 2");
-    stage.must(&runs, &["up", "--host", "a", "--services", "nexus-orchestrator", "--no-deps", "--yes"], 0);
+    the_tables_of_a_new_client_are_empty(stage);
+}
+
+/// The deployment that installs the orchestrator says what it finds there, and no later one looks.
+fn the_tables_of_a_new_client_are_empty(stage: &Stage) {
+    let runs = stage.runs("first");
+    let up = || {
+        stage.must(&runs, &["up", "--host", "a", "--services", "nexus-orchestrator", "--no-deps", "--yes"], 0);
+        let mut events = last_events(&runs).into_iter();
+        events.find(|event| {
+            crate::stage::is(event, "task_finished")
+                && event["task"]["name"] == "no conversations yet"
+                && event["outcome"]["status"] != "skipped"
+        })
+    };
+    assert_eq!(up(), None);
+    // the record gone, the client is as new
+    stage.inside("a", "rm /var/lib/provision/services/nexus-orchestrator.json");
+    let looked = up().expect("it is looked at");
+    assert_eq!(looked["outcome"]["status"], "failed");
+    assert!(looked.to_string().contains("chat_conversations has 1 rows already"), "{looked}");
+    assert_eq!(up(), None);
 }
