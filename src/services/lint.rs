@@ -198,7 +198,7 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     }
     let of_modes = manifest.modes.named().into_iter().filter_map(|mode| manifest.modes.of(mode));
     for link in manifest.links.iter().chain(of_modes.flat_map(|variant| &variant.links)) {
-        if !["http://", "https://", "tcp://"].iter().any(|scheme| link.url.starts_with(scheme)) {
+        if !["http://", "https://", "tcp://", "{{"].iter().any(|scheme| link.url.starts_with(scheme)) {
             say(
                 format!("link `{}`: `{}` is no address", link.name, link.url),
                 "it starts with http://, https:// or tcp://",

@@ -27,6 +27,7 @@ pub fn deliver(stage: &Stage, path: &str, id: &str, text: &str) -> String {
     stage.inside("a", &script)
 }
 
+const ALL: &str = "nexus-orchestrator,nexus-whatsapp,nexus-frontend";
 const ONLY: [&str; 5] = ["--host", "a", "--services", "@nexus", "--yes"];
 
 #[test]
@@ -204,7 +205,8 @@ fn a_reset_is_for_the_mode_debug(stage: &Stage) {
     );
     assert_eq!((rows(), backups()), (before, kept.clone()));
     let debug = |words: &[&str]| stage.must(&runs, &[words, &["--mode", "debug"]].concat(), 0);
-    debug(&["up", "--host", "a", "--services", "nexus-orchestrator", "--no-deps", "--yes"]);
+    let links = debug(&["up", "--host", "a", "--services", ALL, "--no-deps", "--yes"]).stdout;
+    what_is_worked_on_is_open_on_this_machine_alone(stage, &links);
     let done = debug(&reset);
     assert!(done.stderr.contains("are new and empty"), "{}", done.stderr);
     assert_eq!(rows(), "1 0", "the tenant stays, the conversations do not");
@@ -216,11 +218,26 @@ fn a_reset_is_for_the_mode_debug(stage: &Stage) {
     the_tables_of_a_new_client_are_empty(stage);
 }
 
+fn what_is_worked_on_is_open_on_this_machine_alone(stage: &Stage, links: &str) {
+    let address = stage.inside("a", "hostname -I | cut -d' ' -f1");
+    for (port, path) in [(8000_u16, "/ready"), (8002, "/health"), (5173, "/")] {
+        let url = format!("http://localhost:{port}{path}");
+        assert!(links.lines().any(|line| line.contains(&url) && line.contains("200")), "{url}: {links}");
+        assert_eq!(
+            stage.inside("a", &format!("curl -s -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{port}{path}")),
+            "200"
+        );
+        let target = format!("{address}:{port}").parse().unwrap();
+        let tried = std::net::TcpStream::connect_timeout(&target, std::time::Duration::from_secs(1));
+        assert!(tried.is_err(), "{port} is open from outside");
+    }
+}
+
 /// The deployment that installs the orchestrator says what it finds there, and no later one looks.
 fn the_tables_of_a_new_client_are_empty(stage: &Stage) {
     let runs = stage.runs("first");
     let up = || {
-        stage.must(&runs, &["up", "--host", "a", "--services", "nexus-orchestrator", "--no-deps", "--yes"], 0);
+        stage.must(&runs, &["up", "--host", "a", "--services", ALL, "--no-deps", "--yes"], 0);
         let mut events = last_events(&runs).into_iter();
         events.find(|event| {
             crate::stage::is(event, "task_finished")
