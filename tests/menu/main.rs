@@ -4,6 +4,7 @@
 #[path = "../cli/project.rs"]
 mod project;
 
+mod consent;
 mod questions;
 mod screens;
 mod stage;
