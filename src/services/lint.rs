@@ -137,6 +137,12 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
             say(format!("two manual steps have the id `{}`", step.id), "whoever marks one as done must say which");
         }
     }
+    for variable in manifest.variables.iter().filter(|variable| variable.mount.is_some() && !variable.secret) {
+        say(
+            format!("variable `{}` is to be mounted and is no secret", variable.key),
+            "add `\"secret\": true`, or use `files` for what is none",
+        );
+    }
     for secret in &manifest.secrets {
         if let Err(error) = secret.kind.parse::<crate::secrets::SecretKind>() {
             say(format!("secret `{}`: {}", secret.key, error.text), "see docs/registry.md for the kinds of secrets");

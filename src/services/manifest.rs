@@ -191,6 +191,9 @@ pub struct Variable {
     /// The operator's own secret (an API key): never generated, kept like one.
     #[serde(default)]
     pub secret: bool,
+    /// `file`: a secret that containers read from a file. A template.
+    #[serde(default)]
+    pub mount: Option<String>,
     /// How to ask whether its value is valid, before anything is touched.
     #[serde(default)]
     pub live_check: Option<Live>,
@@ -226,6 +229,9 @@ pub struct SecretSpec {
     /// One value for all of the client's services that declare it: kept in the host's `global.env.age`.
     #[serde(default)]
     pub shared: bool,
+    /// `file`: containers read it from a file, `environment`: from there. A template.
+    #[serde(default)]
+    pub mount: Option<String>,
     /// What a new value needs besides new containers.
     #[serde(default)]
     pub rotate: Option<Rotate>,

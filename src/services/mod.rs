@@ -26,6 +26,7 @@ pub mod questions;
 pub mod render;
 pub mod rollout;
 pub mod rotation;
+mod secret_files;
 pub mod settings;
 mod traps;
 mod wires;

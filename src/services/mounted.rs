@@ -29,7 +29,7 @@ pub(super) fn label(stack: &mut Value, root: &str, files: &[Value]) {
             hash.update([0]);
         }
         if any {
-            put(service, &hex(&hash.finalize())[..12]);
+            put(service, LABEL, &hex(&hash.finalize())[..12]);
         }
     }
 }
@@ -51,14 +51,15 @@ fn sources<'a>(service: &'a Map<String, Value>, root: &'a str) -> impl Iterator<
     })
 }
 
-fn put(service: &mut Map<String, Value>, digest: &str) {
+/// Adds a label, in whichever way the service writes its own.
+pub(super) fn put(service: &mut Map<String, Value>, label: &str, value: &str) {
     match service.get_mut("labels") {
-        Some(Value::Array(list)) => list.push(Value::from(format!("{LABEL}={digest}"))),
+        Some(Value::Array(list)) => list.push(Value::from(format!("{label}={value}"))),
         Some(Value::Object(map)) => {
-            map.insert(LABEL.to_owned(), Value::from(digest));
+            map.insert(label.to_owned(), Value::from(value));
         }
         _ => {
-            let labels = Map::from_iter([(LABEL.to_owned(), Value::from(digest))]);
+            let labels = Map::from_iter([(label.to_owned(), Value::from(value))]);
             service.insert("labels".to_owned(), Value::Object(labels));
         }
     }

@@ -13,7 +13,7 @@ use super::declared::Pin;
 use super::instance::Instance;
 use super::mode::Mode;
 use super::settings::{Settings, known_keys, secret_names};
-use super::{FleetLock, ServiceDeploy, checks, fleet_lock, mounted, ports, traps, wires};
+use super::{FleetLock, ServiceDeploy, checks, fleet_lock, mounted, ports, secret_files, traps, wires};
 use crate::error::{Error, Place, Result};
 use crate::plan::{Object, quote};
 use crate::shipped;
@@ -228,6 +228,10 @@ pub fn render(
     }
     super::build::name_images(&mut stack, &builds, &host.runtime);
     mounted::label(&mut stack, &root, &files);
+    let (keys, unmounted) = mounts(package, text)?;
+    let at = secret_files::At { root: &root, project: &project, runtime: &host.runtime };
+    let secret_files = secret_files::mount(&mut stack, &keys, &env, &at);
+    let no_files: Vec<String> = unmounted.iter().map(|key| secret_files::path(&root, key)).collect();
     let refused = catalogue.traps.iter().filter(|trap| trap.refuse);
     let refused = traps::caught(refused, &stack, package.stack_template(&host.runtime));
     if let Some(error) = Error::all(refused.map(|error| error.context(format!("host `{}`", host.host))).collect()) {
@@ -329,7 +333,9 @@ pub fn render(
         .iter()
         .map(|d| json!({"path": format!("{root}/{}", d.path), "owner": d.owner, "group": d.group, "mode": d.mode}))
         .collect();
-    let digest = digest(&stack, &env, &files);
+    // what is written into `.env`
+    let env_file: Object = env.iter().chain(&secret_files.digests).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let digest = digest(&stack, &env_file, &files);
     let backup = backup::render(placed, &root, &env, &databases, choices)?;
     let label = match host.runtime.as_str() {
         "swarm" => "com.docker.stack.namespace",
@@ -369,10 +375,11 @@ pub fn render(
         "id": name, "package": package.id, "name": manifest.name, "version": version, "project": project, "runtime": host.runtime,
         // what docker says is the project's carries it
         "label": format!("{label}={project}"),
-        "root": root, "stack": stack, "env": env, "networks": networks, "directories": directories, "files": files, "builds": builds,
+        "root": root, "stack": stack, "env": env_file, "networks": networks, "directories": directories, "files": files, "builds": builds,
         "databases": databases, "jobs": jobs, "actions": actions, "urls": urls, "links": links, "ports": ports, "container_names": names, "images": images,
         // empty: all of it
         "parts": [],
+        "secret_files": secret_files.files, "no_secret_files": no_files,
         "mode": host.mode.word(), "health_timeout": manifest.health.timeout,
         "requires": requires, "manual_steps": steps,
         "backup": backup,
@@ -394,6 +401,25 @@ pub fn render(
         names: fleet_lock::names(&containers),
         pin: None,
     })
+}
+
+/// The secrets that are to be mounted as files, and those that could be and are not.
+fn mounts(package: &Package, text: impl Fn(&str) -> Result<String>) -> Result<(Vec<&str>, Vec<&str>)> {
+    let manifest = &package.manifest;
+    let variables = manifest.variables.iter().map(|variable| (variable.key.as_str(), variable.mount.as_deref()));
+    let secrets = manifest.secrets.iter().map(|secret| (secret.key.as_str(), secret.mount.as_deref()));
+    let (mut files, mut others) = (Vec::new(), Vec::new());
+    for (key, mount) in variables.chain(secrets).filter_map(|(key, mount)| Some((key, mount?))) {
+        match text(mount)?.as_str() {
+            "file" => files.push(key),
+            "environment" => others.push(key),
+            other => {
+                let error = Error::new(format!("`mount` of `{key}`: `{other}` is neither `file` nor `environment`"));
+                return Err(Error { place: Some(package.place_of(key)), ..error });
+            }
+        }
+    }
+    Ok((files, others))
 }
 
 /// The client's own versions of the package's files (a logo, a style sheet), by the name that the manifest gives as `src`;

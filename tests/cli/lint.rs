@@ -207,6 +207,18 @@ const FINDINGS: &[Finding] = &[
         "`my_shop.sample.example` has a `_`, which no host name may have",
     ),
     (
+        "secret that nobody takes as it is",
+        &[("\"length\": 24", "\"length\": 24, \"mount\": \"file\"")],
+        &[("\"${DB_PASSWORD}\"", "\"x${DB_PASSWORD}\"")],
+        "`DB_PASSWORD` is to be mounted, and no service takes it as it is",
+    ),
+    (
+        "mounted and no secret",
+        &[("\"validation\": \"email\"", "\"validation\": \"email\", \"mount\": \"file\"")],
+        &[("DB_PASSWORD: \"${DB_PASSWORD}\"", "DB_PASSWORD: \"${DB_PASSWORD}\"\n      OWNER: \"${SHOP_OWNER}\"")],
+        "variable `SHOP_OWNER` is to be mounted and is no secret",
+    ),
+    (
         "job that is never due",
         &[(
             "\"aliases\"",

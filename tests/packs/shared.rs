@@ -1,6 +1,6 @@
 //! Services over the client's shared PostgreSQL and Redis.
 
-use crate::stage::{counts, enter, last_events};
+use crate::stage::{Stage, counts, enter, last_events};
 use crate::{SCENE, sql};
 
 #[test]
@@ -19,7 +19,38 @@ fn typebot_and_chatwoot_live_in_the_shared_databases() {
     sql(stage, "typebot", r#"insert into "Typebot" values ('1', 'hola', 'Bot de la tienda') on conflict do nothing"#);
     let seen = stage.inside("a", "curl -sk --resolve bot.tienda.example:443:127.0.0.1 https://bot.tienda.example/hola");
     assert_eq!(seen, "<html>Bot de la tienda</html>");
+    the_servers_password_is_a_file(stage);
     // a second run changes nothing
     stage.must(&runs, &only, 0);
     assert_eq!(counts(&last_events(&runs), "a", "changed"), 0);
+}
+
+/// It is neither in the container's environment nor in the stack, and a new one is a new container.
+fn the_servers_password_is_a_file(stage: &Stage) {
+    let folder = "/opt/ATS/VersatileHub/services/postgres";
+    let look = || {
+        let password = stage.inside("a", &format!("cat {folder}/.secrets/POSTGRES_PASSWORD"));
+        assert!(password.len() > 20);
+        for shown in [format!("cat {folder}/docker-compose.yml"), "docker inspect versatile-postgres".to_owned()] {
+            let shown = stage.inside("a", &shown);
+            assert!(shown.contains("/run/secrets/POSTGRES_PASSWORD") && !shown.contains(&password), "{shown}");
+        }
+        let read = stage.inside("a", "docker exec versatile-postgres sh -c 'cat \"$POSTGRES_PASSWORD_FILE\"'");
+        assert_eq!(read, password);
+        (stage.inside("a", "docker inspect -f '{{.Id}}' versatile-postgres"), password)
+    };
+    let modes = format!("cd {folder} && stat -c '%a %U' .secrets .secrets/POSTGRES_PASSWORD .env | paste -sd,");
+    assert_eq!(stage.inside("a", &modes), "700 root,600 root,600 root");
+    let before = look();
+    let rotate = ["secrets", "rotate", "postgres/POSTGRES_PASSWORD", "--host", "a", "--yes"];
+    let runs = stage.runs("secret-files");
+    let ran = stage.must(&runs, &rotate, 0);
+    let after = look();
+    assert!(before.0 != after.0 && before.1 != after.1);
+    let journals = crate::stage::shell("cat \"$1\"/*/*", &[&crate::stage::text(&runs)]);
+    for password in [&before.1, &after.1] {
+        assert!(![&ran.stdout, &ran.stderr, &journals].iter().any(|text| text.contains(password)));
+    }
+    let said = stage.must(&stage.runs("verify"), &["verify", "--host", "a", "--services", "postgres"], 0).stdout;
+    assert!(said.contains("[OK] a/postgres login"), "{said}");
 }

@@ -73,6 +73,18 @@ fn the_seed_s0_from_top_to_bottom() {
     let line = status.lines().find(|line| line.contains(" chatwoot ")).unwrap_or_default();
     assert!(line.contains("healthy 1/1") && line.contains("  no"), "{status}");
 
+    // the server's password is a secret of the swarm; another one is another secret, and the old one is gone
+    let secrets = || stage.inside("s0", "docker secret ls --format '{{.Name}}' | grep POSTGRES_PASSWORD_");
+    let shown = || {
+        stage.inside("s0", "docker service inspect versatile-postgres_postgres; cat /opt/ATS/VersatileHub/services/postgres/docker-compose.yml")
+    };
+    let password = || stage.inside("s0", "cat /opt/ATS/VersatileHub/services/postgres/.secrets/POSTGRES_PASSWORD");
+    let before = (secrets(), password());
+    assert!(shown().contains("/run/secrets/POSTGRES_PASSWORD") && !shown().contains(&before.1));
+    must(with(&["secrets", "rotate", "postgres/POSTGRES_PASSWORD", "--host", "s0", "--yes"], &ANSWERS), 0);
+    assert!(secrets() != before.0 && secrets().lines().count() == 1 && password() != before.1, "{}", secrets());
+    assert!(!shown().contains(&password()));
+
     // what a swarm runs is backed up, with the databases that were only needed, and comes back
     let redis = |words: &str| {
         let setting = "sed -n 's/^REDIS_PASSWORD=//p' /opt/ATS/VersatileHub/services/redis/.env | tr -d \"'\\\"\"";

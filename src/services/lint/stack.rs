@@ -9,7 +9,7 @@ use crate::services::catalogue::Package;
 use crate::services::manifest::Backup;
 use crate::services::render::sample_secret;
 use crate::services::settings::{known_keys, secret_names};
-use crate::services::{Mode, ports};
+use crate::services::{Mode, ports, wires};
 
 /// Pinned images, a health check for what stays up, no port past the firewall.
 pub(super) fn findings(package: &Package, runtime: &str, mode: Mode, stack: &Value, findings: &mut Vec<Error>) {
@@ -49,6 +49,15 @@ pub(super) fn findings(package: &Package, runtime: &str, mode: Mode, stack: &Val
         say(
             format!("the secret `{key}` is rendered into the stack, where everybody on the host can read it"),
             &format!("write \"${{{key}}}\" in `environment` instead of {{{{ {key} }}}}"),
+        );
+    }
+    let taken = wires::environment(stack);
+    let mounted = manifest.variables.iter().filter(|v| v.mount.is_some()).map(|v| &v.key);
+    let mounted = mounted.chain(manifest.secrets.iter().filter(|s| s.mount.is_some()).map(|s| &s.key));
+    for key in mounted.filter(|key| !taken.iter().any(|(.., value)| *value == format!("${{{key}}}"))) {
+        say(
+            format!("`{key}` is to be mounted, and no service takes it as it is"),
+            &format!("write \"${{{key}}}\" in `environment`; it becomes the file of the variable with `_FILE`"),
         );
     }
     for (name, service) in services.into_iter().flatten() {
