@@ -64,6 +64,10 @@ fn stacks(catalogue: &Catalogue, package: &Package) -> Vec<Error> {
                 }
                 findings.extend(traps::caught(catalogue.traps.iter(), &rendered, package.stack_template(runtime)));
                 checks(package, *mode, &rendered, &scope, &mut findings);
+                match super::render::broken(package, &scope) {
+                    Ok(broken) => findings.extend(broken),
+                    Err(error) => findings.push(error),
+                }
             }
             Err(error) => findings.push(error),
         }

@@ -50,6 +50,9 @@ pub struct Manifest {
     pub databases: Vec<Database>,
     #[serde(default)]
     pub variables: Vec<Variable>,
+    /// What must hold of several settings together, beyond what each one's `validation` says.
+    #[serde(default, rename = "assert")]
+    pub asserts: Vec<Assertion>,
     #[serde(default)]
     pub secrets: Vec<SecretSpec>,
     #[serde(default)]
@@ -197,6 +200,16 @@ pub struct Variable {
     /// How to ask whether its value is valid, before anything is touched.
     #[serde(default)]
     pub live_check: Option<Live>,
+}
+
+/// Ansible's `assert`, over a client's settings.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assertion {
+    /// A condition.
+    pub that: String,
+    /// A template.
+    pub fail_msg: String,
 }
 
 /// A request from the operator's side to who gave a key out. Nothing is asked while the setting is empty.

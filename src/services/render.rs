@@ -198,6 +198,11 @@ pub fn render(
     let root = root(package, instance, host);
     let (name, project) = (instance.to_string(), instance.project());
     let text = |template: &str| render_text(scope, template, package);
+    let broken =
+        broken(package, scope)?.into_iter().map(|error| error.context(format!("host `{}`: `{name}`", host.host)));
+    if let Some(error) = Error::all(broken.collect()) {
+        return Err(error);
+    }
     let mut stack = stack(catalogue, package, host, scope, &project)?;
     let env: Object =
         settings.values.iter().map(|(key, setting)| (key.clone(), Value::from(setting.value.clone()))).collect();
@@ -401,6 +406,19 @@ pub fn render(
         names: fleet_lock::names(&containers),
         pin: None,
     })
+}
+
+/// What a package asserts of its settings and is not so.
+pub(super) fn broken(package: &Package, scope: &Scope) -> Result<Vec<Error>> {
+    let mut errors = Vec::new();
+    for assertion in &package.manifest.asserts {
+        let place = package.place_of(&assertion.that);
+        if !scope.condition(&Value::from(assertion.that.as_str())).map_err(|fault| fault.at(&place))? {
+            let text = render_text(scope, &assertion.fail_msg, package)?;
+            errors.push(Error { place: Some(place), ..Error::new(text) });
+        }
+    }
+    Ok(errors)
 }
 
 /// The secrets that are to be mounted as files, and those that could be and are not.

@@ -219,6 +219,15 @@ const FINDINGS: &[Finding] = &[
         "variable `SHOP_OWNER` is to be mounted and is no secret",
     ),
     (
+        "defaults that do not fit together",
+        &[(
+            "\"aliases\"",
+            "\"assert\": [{\"that\": \"SHOP_PORT | int > 9000\", \"fail_msg\": \"{{ SHOP_PORT }} is too low\"}], \"aliases\"",
+        )],
+        &[],
+        "8080 is too low",
+    ),
+    (
         "job that is never due",
         &[(
             "\"aliases\"",
@@ -405,4 +414,35 @@ fn the_schema_and_the_program_know_the_same_fields() {
         // what a script holds is put in when it is read
         same(about, read(json!({"name": "x", kind: {"nope": 1}})), &["text"]);
     }
+}
+
+/// Nobody answers where a browser would look, and nothing was touched.
+#[test]
+fn a_blank_address_needs_the_pair_of_domains() {
+    let project = Project::with_key();
+    let host = |more: &str| {
+        let settings =
+            "settings:\n  nexus-orchestrator: {BOT_PHONE_NUMBER: \"+5491122334455\", OPENAI_API_KEY: sk-x}\n";
+        project.file(
+            "inventory/host_vars/ana.yml",
+            &format!("services: [nexus-frontend]\n{settings}  nexus-frontend: {more}\n"),
+        );
+        project.run(&["registry", "render", "nexus-frontend", "--host", "ana"])
+    };
+    for (settings, guess) in [
+        (
+            "{ORCHESTRATOR_URL: '', ADMIN_DOMAIN: frontend-react.paz.example}",
+            "guesses https://orchestrator-service.paz.example, and",
+        ),
+        ("{ORCHESTRATOR_URL: ''}", "guesses nothing (ADMIN_DOMAIN does not begin with `frontend-react.`)"),
+    ] {
+        let ended = host(settings);
+        assert!(ended.code == 2 && ended.stderr.contains(guess), "{settings}: {}", ended.stderr);
+        assert!(ended.stderr.contains("host `ana`: `nexus-frontend`: ORCHESTRATOR_URL is blank"), "{}", ended.stderr);
+    }
+    for settings in ["{ORCHESTRATOR_URL: 'https://api.example', ADMIN_DOMAIN: frontend-react.paz.example}", "{}"] {
+        let ended = host(settings);
+        assert_eq!(ended.code, 0, "{settings}: {}", ended.stderr);
+    }
+    assert!(!project.was_called());
 }
