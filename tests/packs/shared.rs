@@ -40,7 +40,10 @@ fn the_servers_password_is_a_file(stage: &Stage) {
         (stage.inside("a", "docker inspect -f '{{.Id}}' versatile-postgres"), password)
     };
     let modes = format!("cd {folder} && stat -c '%a %U' .secrets .secrets/POSTGRES_PASSWORD .env | paste -sd,");
-    assert_eq!(stage.inside("a", &modes), "700 root,600 root,600 root");
+    assert_eq!(stage.inside("a", &modes), "700 root,444 root,600 root");
+    // whoever is not root gets no further than the folder
+    let stranger = format!("su -s /bin/sh nobody -c 'cat {folder}/.secrets/POSTGRES_PASSWORD' 2>&1 || true");
+    assert!(stage.inside("a", &stranger).ends_with("Permission denied"));
     let before = look();
     let rotate = ["secrets", "rotate", "postgres/POSTGRES_PASSWORD", "--host", "a", "--yes"];
     let runs = stage.runs("secret-files");
