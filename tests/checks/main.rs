@@ -4,6 +4,10 @@ mod certificates;
 mod diagnose;
 mod doctor;
 mod drift;
+mod front;
+#[path = "../common/processes.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod processes;
 mod security;
 #[path = "../common/stage.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
