@@ -5,6 +5,7 @@
 //!   host_requirements:
 //!     services:
 //!       - {service: hub, min: {ram_mb: 2048}, recommended: {cpu: 2, ram_mb: 4096, disk_gb: 10}}
+//!       - {service: worker, commands: {python3: ">=3.12"}}
 //!     deploy_root: /opt/ATS/VersatileHub
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 use std::cmp::Ordering;
 
+use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -22,6 +24,8 @@ use super::docker::{ask, output};
 use super::{Build, Spec, args, typed};
 use crate::plan::{Failure, Module, Object, Observed, Plan, Query, Return, Script};
 use crate::vars::version::{Scheme, compare};
+
+pub mod commands;
 
 pub const FAMILY: &[Spec] = &[Spec {
     name: "host_requirements",
@@ -65,6 +69,9 @@ struct Service {
     docker: Option<String>,
     #[serde(default)]
     compose: Option<String>,
+    /// Programs outside of containers, and which versions of them will do.
+    #[serde(default, deserialize_with = "commands::checked")]
+    commands: IndexMap<String, String>,
     /// Packages with which it cannot be on one host.
     #[serde(default)]
     conflicts: Vec<String>,
@@ -143,19 +150,29 @@ true"#;
 
 impl Module for HostRequirements {
     fn probe(&self) -> Vec<Query> {
-        vec![ask(Script::new().raw("set --").arg(&self.deploy_root).raw(ASK))]
+        let host = ask(Script::new().raw("set --").arg(&self.deploy_root).raw(ASK));
+        [Some(host), commands::ask(&self.services)].into_iter().flatten().collect()
     }
 
     fn plan(&self, observed: &Observed<'_>) -> Result<Plan, Failure> {
         let host = read(&output(observed.answers, 0)?.stdout_text());
         let (mut forbidden, mut hints) = self.harm(&host);
         let mut warnings = Vec::new();
-        let lacking = self.lacking(&host);
-        if self.ignore {
-            warnings.extend(lacking);
-        } else if !lacking.is_empty() {
-            forbidden.extend(lacking);
-            hints.push("take a larger server or fewer services; --ignore-requirements goes on all the same".to_owned());
+        let programs = match observed.answers.get(1) {
+            Some(_) => commands::lacking(&self.services, &output(observed.answers, 1)?.stdout_text()),
+            None => Vec::new(),
+        };
+        let kinds = [
+            (self.lacking(&host), "take a larger server or fewer services"),
+            (programs, "install it, e.g. with `base_packages` of playbooks/bootstrap.yml"),
+        ];
+        for (lacking, hint) in kinds {
+            if self.ignore {
+                warnings.extend(lacking);
+            } else if !lacking.is_empty() {
+                forbidden.extend(lacking);
+                hints.push(format!("{hint}; --ignore-requirements goes on all the same"));
+            }
         }
         if !forbidden.is_empty() {
             hints.dedup();
@@ -442,6 +459,32 @@ mod tests {
         assert!(said.starts_with("Docker 26.1.5+dfsg1 is older than 27.1 -> "), "{said}");
         // bootstrap brings what is not there
         assert!(told(json!({"services": [{"service": "a"}]}), "cpu 2\nmemory 2000000\n").starts_with("enough"));
+    }
+
+    #[test]
+    fn programs_outside_of_containers_are_new_enough() {
+        let said = |wanted: &str, version: &str| {
+            let args = json!({"services": [{"service": "a", "commands": {"python3": wanted}}]});
+            let module = build("host_requirements", args).map_err(|failure| failure.msg).unwrap();
+            assert_eq!(module.probe().len(), 2);
+            let answers = [super::super::testing::said(SMALL), super::super::testing::said(version)];
+            let observed = Observed { answers: &answers, more: &[], elapsed: Duration::ZERO, changes: 0 };
+            match module.plan(&observed) {
+                Err(failure) => format!("{} -> {}", failure.msg, failure.hint.unwrap_or_default()),
+                Ok(_) => "enough".to_owned(),
+            }
+        };
+        let old = said(">=3.12", "command python3 Python 3.11.2\n");
+        assert!(old.starts_with("python3 is 3.11.2, a needs >=3.12 -> install it, e.g. with `base_packages`"), "{old}");
+        assert!(said(">=3.12", "").starts_with("there is no python3, a needs >=3.12 -> "));
+        assert_eq!(said(">=3.12", "command python3 Python 3.12.1\n"), "enough");
+        assert_eq!(said("3.12", "command python3 Python 3.13.5\n"), "enough");
+        assert_eq!(said("", "command python3 what it says\n"), "enough");
+        // without one nothing more is asked
+        let module = build("host_requirements", json!({"services": [{"service": "a"}]})).map_err(|f| f.msg).unwrap();
+        assert_eq!(module.probe().len(), 1);
+        let wrong = json!({"services": [{"service": "a", "commands": {"python3": "~3"}}]});
+        assert!(build("host_requirements", wrong).err().unwrap().msg.contains("`~3` is no version"));
     }
 
     #[test]
