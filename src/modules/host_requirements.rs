@@ -12,7 +12,8 @@
 //! Only looks. What is recorded as installed and is not among `services` counts as well. Memory and, where both are not
 //! yet there, disk are added up; processors are shared, so of their minimum only the largest counts. Less than the
 //! minimum fails, less than recommended is one warning; with `ignore` the former is a warning, too. Never ignored is what
-//! would do harm: a conflict with what is installed, and a major version that cannot read the data that is there.
+//! would do harm: a conflict with what is installed, a stack of the same name that Portainer keeps, and a major version that cannot read the
+//! data that is there.
 
 use std::cmp::Ordering;
 
@@ -115,11 +116,16 @@ struct Host {
     installed: Vec<Service>,
     /// Project, service and image of each container.
     containers: Vec<(String, String, String)>,
+    /// Projects of Compose and the folders that they were started in.
+    folders: IndexMap<String, String>,
 }
 
 /// What every package needs: Docker's older engines lack what stacks use, Compose's older ones what we ask of it.
 const DOCKER: &str = "24.0";
 const COMPOSE: &str = "2.20";
+
+/// Where Portainer keeps the compose files of its stacks; a path in its own container, which nothing else has.
+const PORTAINERS: &str = "/data/compose/";
 
 /// A server that is sold with 4 GB shows less: the kernel keeps a part for itself.
 const KEPT_BY_THE_KERNEL: f64 = 0.9;
@@ -135,7 +141,7 @@ if command -v docker >/dev/null 2>&1; then
   v=$(docker version --format '{{.Server.Version}}' 2>/dev/null) || v=$(docker --version 2>/dev/null | sed 's/^Docker version \([^, ]*\).*/\1/')
   printf 'docker %s\n' "$v"
   printf 'compose %s\n' "$(docker compose version --short 2>/dev/null)"
-  docker ps -a --format 'container {{.Label "com.docker.compose.project"}} {{.Label "com.docker.compose.service"}} {{.Image}}' 2>/dev/null
+  docker ps -a --format 'container {{.Label "com.docker.compose.project"}} {{.Label "com.docker.compose.service"}} {{.Image}} {{.Label "com.docker.compose.project.working_dir"}}' 2>/dev/null
   set -- "$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)" "$1"
 fi
 for d in "$@"; do
@@ -219,6 +225,14 @@ impl HostRequirements {
                     hints
                         .push(format!("`provision down --services {}` first, or leave one of them out", other.service));
                 }
+            }
+            if let Some(folder) = host.folders.get(&service.project).filter(|folder| folder.starts_with(PORTAINERS)) {
+                let (stack, service) = (&service.project, &service.service);
+                said.push(format!("{service}: the stack {stack} is there already, and it is Portainer's ({folder})"));
+                hints.push(format!(
+                    "two masters would undo each other's work: remove {stack} in Portainer (its volumes and folders stay), \
+                    or run this one under a name of its own, as {service}@two"
+                ));
             }
             for bound in &service.bound {
                 let Some((image, major)) = self.there(host, service, bound) else { continue };
@@ -357,8 +371,9 @@ fn read(said: &str) -> Host {
             "docker" => host.docker = rest.trim().to_owned(),
             "compose" => host.compose = rest.trim().trim_start_matches('v').to_owned(),
             "container" => {
-                if let [project, service, image] = rest.split(' ').collect::<Vec<_>>()[..] {
-                    host.containers.push((project.to_owned(), service.to_owned(), image.to_owned()));
+                if let [project, service, image, folder @ ..] = rest.splitn(4, ' ').collect::<Vec<_>>().as_slice() {
+                    host.containers.push(((*project).to_owned(), (*service).to_owned(), (*image).to_owned()));
+                    host.folders.extend(folder.iter().map(|folder| ((*project).to_owned(), (*folder).to_owned())));
                 }
             }
             "record" => host.installed.extend(serde_json::from_str::<Service>(rest)),
@@ -510,6 +525,22 @@ mod tests {
         );
         assert!(told(run("postgres:17", 17, false), &container("example/other:16")).starts_with("enough"));
         assert!(told(run("postgres:17", 17, false), SMALL).starts_with("enough"));
+    }
+
+    #[test]
+    fn a_stack_that_portainer_keeps_is_left_to_it() {
+        let args = json!({"ignore": true, "services": [{"service": "chat", "project": "versatile-chat"}]});
+        let host = |folder: &str| format!("{SMALL}container versatile-chat web a:1 {folder}\ncontainer   b:1 \n");
+        let said = told(args.clone(), &host("/data/compose/7"));
+        assert!(
+            said.starts_with(
+                "chat: the stack versatile-chat is there already, and it is Portainer's (/data/compose/7) -> "
+            ) && said.contains("remove versatile-chat in Portainer")
+                && said.contains("chat@two"),
+            "{said}"
+        );
+        assert!(told(args.clone(), &host("/opt/ATS/VersatileHub/services/chat")).starts_with("enough"));
+        assert!(told(args, &host("/data/compose/7").replace("versatile-chat", "other")).starts_with("enough"));
     }
 
     #[test]

@@ -676,7 +676,11 @@ mod tests {
             read(&format!("\"databases\": [{{\"type\": \"{engine}\", {keys}}}]"))
         };
         assert_eq!(database("mysql"), "");
-        assert!(database("mongodb").contains("type `mongodb` cannot be made: it is postgres"), "{}", database("mongodb"));
+        assert!(
+            database("mongodb").contains("type `mongodb` cannot be made: it is postgres"),
+            "{}",
+            database("mongodb")
+        );
         assert!(read(r#""requirements": {"commands": {"python3": "new"}}"#).contains("`new` is no version"));
         assert!(read(r#""requirements": {"commands": {"rm -rf": ""}}"#).contains("is not the name of a program"));
         assert_eq!(read(r#""requirements": {"commands": {"python3": ">=3.12"}}"#), "");

@@ -145,7 +145,9 @@ fn the_timer_does_it_alone_and_twice_is_once() {
     );
     // for whoever stands before this server and has nothing else
     let page = stage.inside("a", "cat /opt/ATS/restic/sumary/redis.md");
-    for said in ["local: /opt/ATS", "cada día a las 03:15, y los Sun", "redis.sh restore latest", "provision restore --host a"] {
+    for said in
+        ["local: /opt/ATS", "cada día a las 03:15, y los Sun", "redis.sh restore latest", "provision restore --host a"]
+    {
         assert!(page.contains(said), "{said}: {page}");
     }
     let key = stage.inside("a", "sed -n 's/^REDIS_PASSWORD=//p' /opt/ATS/VersatileHub/services/redis/.env");
