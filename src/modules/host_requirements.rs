@@ -172,13 +172,18 @@ impl Module for HostRequirements {
             (self.lacking(&host), "take a larger server or fewer services"),
             (programs, "install it, e.g. with `base_packages` of playbooks/bootstrap.yml"),
         ];
+        let mut ignorable = false;
         for (lacking, hint) in kinds {
             if self.ignore {
                 warnings.extend(lacking);
             } else if !lacking.is_empty() {
                 forbidden.extend(lacking);
-                hints.push(format!("{hint}; --ignore-requirements goes on all the same"));
+                hints.push(hint.to_owned());
+                ignorable = true;
             }
+        }
+        if ignorable {
+            hints.push("--ignore-requirements (the variable ignore_requirements) goes on all the same".to_owned());
         }
         if !forbidden.is_empty() {
             hints.dedup();
@@ -301,7 +306,11 @@ impl HostRequirements {
     /// Programs that are there, and the version below which nothing goes.
     fn programs<'a>(&self, host: &'a Host) -> Vec<(&'static str, &'a str, &'static str)> {
         let all = [("Docker", host.docker.as_str(), DOCKER), ("Compose", host.compose.as_str(), COMPOSE)];
-        let counts = |name: &str| name == "Docker" || self.runtime == "compose";
+        let counts = |name: &str| match self.runtime.as_str() {
+            "compose" => true,
+            "swarm" => name == "Docker",
+            _ => false,
+        };
         all.into_iter().filter(|(name, has, _)| !has.is_empty() && counts(name)).collect()
     }
 
@@ -469,7 +478,9 @@ mod tests {
             "{said}"
         );
         let swarm = told(json!({"services": [{"service": "a"}], "runtime": "swarm"}), host);
-        assert!(!swarm.contains("Compose"), "{swarm}");
+        assert!(swarm.contains("Docker") && !swarm.contains("Compose"), "{swarm}");
+        // what runs without containers does not mind
+        assert!(told(json!({"services": [{"service": "a"}], "runtime": "systemd"}), host).starts_with("enough"));
         let said = told(json!({"services": [{"service": "a", "docker": "27.1"}]}), SMALL);
         assert!(said.starts_with("Docker 26.1.5+dfsg1 is older than 27.1 -> "), "{said}");
         // bootstrap brings what is not there
