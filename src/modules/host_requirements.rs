@@ -5,16 +5,19 @@
 //!   host_requirements:
 //!     services:
 //!       - {service: hub, min: {ram_mb: 2048}, recommended: {cpu: 2, ram_mb: 4096, disk_gb: 10}}
+//!       - {service: worker, commands: {python3: ">=3.12"}}
 //!     deploy_root: /opt/ATS/VersatileHub
 //! ```
 //!
 //! Only looks. What is recorded as installed and is not among `services` counts as well. Memory and, where both are not
 //! yet there, disk are added up; processors are shared, so of their minimum only the largest counts. Less than the
 //! minimum fails, less than recommended is one warning; with `ignore` the former is a warning, too. Never ignored is what
-//! would do harm: a conflict with what is installed, and a major version that cannot read the data that is there.
+//! would do harm: a conflict with what is installed, a stack of the same name that Portainer keeps, and a major version that cannot read the
+//! data that is there.
 
 use std::cmp::Ordering;
 
+use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -22,6 +25,8 @@ use super::docker::{ask, output};
 use super::{Build, Spec, args, typed};
 use crate::plan::{Failure, Module, Object, Observed, Plan, Query, Return, Script};
 use crate::vars::version::{Scheme, compare};
+
+pub mod commands;
 
 pub const FAMILY: &[Spec] = &[Spec {
     name: "host_requirements",
@@ -65,6 +70,9 @@ struct Service {
     docker: Option<String>,
     #[serde(default)]
     compose: Option<String>,
+    /// Programs outside of containers, and which versions of them will do.
+    #[serde(default, deserialize_with = "commands::checked")]
+    commands: IndexMap<String, String>,
     /// Packages with which it cannot be on one host.
     #[serde(default)]
     conflicts: Vec<String>,
@@ -108,11 +116,16 @@ struct Host {
     installed: Vec<Service>,
     /// Project, service and image of each container.
     containers: Vec<(String, String, String)>,
+    /// Projects of Compose and the folders that they were started in.
+    folders: IndexMap<String, String>,
 }
 
 /// What every package needs: Docker's older engines lack what stacks use, Compose's older ones what we ask of it.
 const DOCKER: &str = "24.0";
 const COMPOSE: &str = "2.20";
+
+/// Where Portainer keeps the compose files of its stacks; a path in its own container, which nothing else has.
+const PORTAINERS: &str = "/data/compose/";
 
 /// A server that is sold with 4 GB shows less: the kernel keeps a part for itself.
 const KEPT_BY_THE_KERNEL: f64 = 0.9;
@@ -128,7 +141,7 @@ if command -v docker >/dev/null 2>&1; then
   v=$(docker version --format '{{.Server.Version}}' 2>/dev/null) || v=$(docker --version 2>/dev/null | sed 's/^Docker version \([^, ]*\).*/\1/')
   printf 'docker %s\n' "$v"
   printf 'compose %s\n' "$(docker compose version --short 2>/dev/null)"
-  docker ps -a --format 'container {{.Label "com.docker.compose.project"}} {{.Label "com.docker.compose.service"}} {{.Image}}' 2>/dev/null
+  docker ps -a --format 'container {{.Label "com.docker.compose.project"}} {{.Label "com.docker.compose.service"}} {{.Image}} {{.Label "com.docker.compose.project.working_dir"}}' 2>/dev/null
   set -- "$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)" "$1"
 fi
 for d in "$@"; do
@@ -143,19 +156,34 @@ true"#;
 
 impl Module for HostRequirements {
     fn probe(&self) -> Vec<Query> {
-        vec![ask(Script::new().raw("set --").arg(&self.deploy_root).raw(ASK))]
+        let host = ask(Script::new().raw("set --").arg(&self.deploy_root).raw(ASK));
+        [Some(host), commands::ask(&self.services)].into_iter().flatten().collect()
     }
 
     fn plan(&self, observed: &Observed<'_>) -> Result<Plan, Failure> {
         let host = read(&output(observed.answers, 0)?.stdout_text());
         let (mut forbidden, mut hints) = self.harm(&host);
         let mut warnings = Vec::new();
-        let lacking = self.lacking(&host);
-        if self.ignore {
-            warnings.extend(lacking);
-        } else if !lacking.is_empty() {
-            forbidden.extend(lacking);
-            hints.push("take a larger server or fewer services; --ignore-requirements goes on all the same".to_owned());
+        let programs = match observed.answers.get(1) {
+            Some(_) => commands::lacking(&self.services, &output(observed.answers, 1)?.stdout_text()),
+            None => Vec::new(),
+        };
+        let kinds = [
+            (self.lacking(&host), "take a larger server or fewer services"),
+            (programs, "install it, e.g. with `base_packages` of playbooks/bootstrap.yml"),
+        ];
+        let mut ignorable = false;
+        for (lacking, hint) in kinds {
+            if self.ignore {
+                warnings.extend(lacking);
+            } else if !lacking.is_empty() {
+                forbidden.extend(lacking);
+                hints.push(hint.to_owned());
+                ignorable = true;
+            }
+        }
+        if ignorable {
+            hints.push("--ignore-requirements (the variable ignore_requirements) goes on all the same".to_owned());
         }
         if !forbidden.is_empty() {
             hints.dedup();
@@ -202,6 +230,14 @@ impl HostRequirements {
                     hints
                         .push(format!("`provision down --services {}` first, or leave one of them out", other.service));
                 }
+            }
+            if let Some(folder) = host.folders.get(&service.project).filter(|folder| folder.starts_with(PORTAINERS)) {
+                let (stack, service) = (&service.project, &service.service);
+                said.push(format!("{service}: the stack {stack} is there already, and it is Portainer's ({folder})"));
+                hints.push(format!(
+                    "two masters would undo each other's work: remove {stack} in Portainer (its volumes and folders stay), \
+                    or run this one under a name of its own, as {service}@two"
+                ));
             }
             for bound in &service.bound {
                 let Some((image, major)) = self.there(host, service, bound) else { continue };
@@ -270,7 +306,11 @@ impl HostRequirements {
     /// Programs that are there, and the version below which nothing goes.
     fn programs<'a>(&self, host: &'a Host) -> Vec<(&'static str, &'a str, &'static str)> {
         let all = [("Docker", host.docker.as_str(), DOCKER), ("Compose", host.compose.as_str(), COMPOSE)];
-        let counts = |name: &str| name == "Docker" || self.runtime == "compose";
+        let counts = |name: &str| match self.runtime.as_str() {
+            "compose" => true,
+            "swarm" => name == "Docker",
+            _ => false,
+        };
         all.into_iter().filter(|(name, has, _)| !has.is_empty() && counts(name)).collect()
     }
 
@@ -340,8 +380,9 @@ fn read(said: &str) -> Host {
             "docker" => host.docker = rest.trim().to_owned(),
             "compose" => host.compose = rest.trim().trim_start_matches('v').to_owned(),
             "container" => {
-                if let [project, service, image] = rest.split(' ').collect::<Vec<_>>()[..] {
-                    host.containers.push((project.to_owned(), service.to_owned(), image.to_owned()));
+                if let [project, service, image, folder @ ..] = rest.splitn(4, ' ').collect::<Vec<_>>().as_slice() {
+                    host.containers.push(((*project).to_owned(), (*service).to_owned(), (*image).to_owned()));
+                    host.folders.extend(folder.iter().map(|folder| ((*project).to_owned(), (*folder).to_owned())));
                 }
             }
             "record" => host.installed.extend(serde_json::from_str::<Service>(rest)),
@@ -437,11 +478,39 @@ mod tests {
             "{said}"
         );
         let swarm = told(json!({"services": [{"service": "a"}], "runtime": "swarm"}), host);
-        assert!(!swarm.contains("Compose"), "{swarm}");
+        assert!(swarm.contains("Docker") && !swarm.contains("Compose"), "{swarm}");
+        // what runs without containers does not mind
+        assert!(told(json!({"services": [{"service": "a"}], "runtime": "systemd"}), host).starts_with("enough"));
         let said = told(json!({"services": [{"service": "a", "docker": "27.1"}]}), SMALL);
         assert!(said.starts_with("Docker 26.1.5+dfsg1 is older than 27.1 -> "), "{said}");
         // bootstrap brings what is not there
         assert!(told(json!({"services": [{"service": "a"}]}), "cpu 2\nmemory 2000000\n").starts_with("enough"));
+    }
+
+    #[test]
+    fn programs_outside_of_containers_are_new_enough() {
+        let said = |wanted: &str, version: &str| {
+            let args = json!({"services": [{"service": "a", "commands": {"python3": wanted}}]});
+            let module = build("host_requirements", args).map_err(|failure| failure.msg).unwrap();
+            assert_eq!(module.probe().len(), 2);
+            let answers = [super::super::testing::said(SMALL), super::super::testing::said(version)];
+            let observed = Observed { answers: &answers, more: &[], elapsed: Duration::ZERO, changes: 0 };
+            match module.plan(&observed) {
+                Err(failure) => format!("{} -> {}", failure.msg, failure.hint.unwrap_or_default()),
+                Ok(_) => "enough".to_owned(),
+            }
+        };
+        let old = said(">=3.12", "command python3 Python 3.11.2\n");
+        assert!(old.starts_with("python3 is 3.11.2, a needs >=3.12 -> install it, e.g. with `base_packages`"), "{old}");
+        assert!(said(">=3.12", "").starts_with("there is no python3, a needs >=3.12 -> "));
+        assert_eq!(said(">=3.12", "command python3 Python 3.12.1\n"), "enough");
+        assert_eq!(said("3.12", "command python3 Python 3.13.5\n"), "enough");
+        assert_eq!(said("", "command python3 what it says\n"), "enough");
+        // without one nothing more is asked
+        let module = build("host_requirements", json!({"services": [{"service": "a"}]})).map_err(|f| f.msg).unwrap();
+        assert_eq!(module.probe().len(), 1);
+        let wrong = json!({"services": [{"service": "a", "commands": {"python3": "~3"}}]});
+        assert!(build("host_requirements", wrong).err().unwrap().msg.contains("`~3` is no version"));
     }
 
     #[test]
@@ -467,6 +536,22 @@ mod tests {
         );
         assert!(told(run("postgres:17", 17, false), &container("example/other:16")).starts_with("enough"));
         assert!(told(run("postgres:17", 17, false), SMALL).starts_with("enough"));
+    }
+
+    #[test]
+    fn a_stack_that_portainer_keeps_is_left_to_it() {
+        let args = json!({"ignore": true, "services": [{"service": "chat", "project": "versatile-chat"}]});
+        let host = |folder: &str| format!("{SMALL}container versatile-chat web a:1 {folder}\ncontainer   b:1 \n");
+        let said = told(args.clone(), &host("/data/compose/7"));
+        assert!(
+            said.starts_with(
+                "chat: the stack versatile-chat is there already, and it is Portainer's (/data/compose/7) -> "
+            ) && said.contains("remove versatile-chat in Portainer")
+                && said.contains("chat@two"),
+            "{said}"
+        );
+        assert!(told(args.clone(), &host("/opt/ATS/VersatileHub/services/chat")).starts_with("enough"));
+        assert!(told(args, &host("/data/compose/7").replace("versatile-chat", "other")).starts_with("enough"));
     }
 
     #[test]

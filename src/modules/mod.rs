@@ -41,7 +41,7 @@ mod facts;
 mod fetch;
 mod file;
 mod firewall;
-mod host_requirements;
+pub mod host_requirements;
 mod http;
 mod keys;
 mod link;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::mode::{Mode, Modes};
+use crate::modules::host_requirements;
 
 /// One package's `manifest.json`.
 #[derive(Clone, Debug, Deserialize)]
@@ -156,7 +157,7 @@ pub struct Dependency {
 #[serde(deny_unknown_fields)]
 pub struct Database {
     /// postgres, pgvector, mysql or mariadb.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "engine")]
     pub engine: String,
     pub db_name_var: String,
     pub user_var: String,
@@ -171,6 +172,18 @@ pub struct Database {
     pub admin_user_var: Option<String>,
     #[serde(default)]
     pub admin_password_var: Option<String>,
+}
+
+/// The engines whose databases and users can be made. One that is only known on the host would fail there, half-way.
+fn engine<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let engine = String::deserialize(from)?;
+    match engine.as_str() {
+        "postgres" | "pgvector" | "mysql" | "mariadb" => Ok(engine),
+        other => Err(serde::de::Error::custom(format!(
+            "databases of type `{other}` cannot be made: it is postgres, pgvector, mysql or mariadb; \
+            let the stack bring its own server and a job make them"
+        ))),
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -264,7 +277,7 @@ pub enum Rotate {
 #[serde(deny_unknown_fields)]
 pub struct Administrator {
     /// postgres, pgvector, mysql or mariadb.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "engine")]
     pub engine: String,
     /// The compose service that holds the server.
     pub service: String,
@@ -555,6 +568,9 @@ pub struct Requirements {
     /// Lowest version of Compose.
     #[serde(default)]
     pub compose: Option<String>,
+    /// Programs on the host itself and their versions, as `>=3.12`.
+    #[serde(default, deserialize_with = "host_requirements::commands::checked")]
+    pub commands: IndexMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -693,5 +709,26 @@ mod tests {
         assert_eq!(manifest.secrets[0].length, 32);
         assert_eq!(manifest.secrets[0].kind, "hex");
         assert!(manifest.network.as_ref().is_some_and(|network| network.use_custom));
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_refused_when_it_is_read() {
+        let read = |more: &str| {
+            let text = format!("{{\"id\": \"a\", \"name\": \"A\", {more}}}");
+            serde_json::from_str::<Manifest>(&text).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let database = |engine: &str| {
+            let keys = r#""db_name_var": "N", "user_var": "U", "password_var": "P""#;
+            read(&format!("\"databases\": [{{\"type\": \"{engine}\", {keys}}}]"))
+        };
+        assert_eq!(database("mysql"), "");
+        assert!(
+            database("mongodb").contains("type `mongodb` cannot be made: it is postgres"),
+            "{}",
+            database("mongodb")
+        );
+        assert!(read(r#""requirements": {"commands": {"python3": "new"}}"#).contains("`new` is no version"));
+        assert!(read(r#""requirements": {"commands": {"rm -rf": ""}}"#).contains("is not the name of a program"));
+        assert_eq!(read(r#""requirements": {"commands": {"python3": ">=3.12"}}"#), "");
     }
 }

@@ -480,7 +480,7 @@ fn needs(catalogue: &Catalogue, placed: Placed<'_>, stack: &Value) -> Value {
     json!({
         "service": instance.to_string(), "project": instance.project(),
         "min": wants.minimum(), "recommended": wants.recommended(),
-        "docker": wants.docker, "compose": wants.compose, "conflicts": foes,
+        "docker": wants.docker, "compose": wants.compose, "commands": wants.commands, "conflicts": foes,
         "bound": traps::bound_to_a_version(&catalogue.traps, stack),
     })
 }

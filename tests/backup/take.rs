@@ -143,6 +143,16 @@ fn the_timer_does_it_alone_and_twice_is_once() {
         stage.inside("a", "stat -c %a /var/lib/provision/backup/redis.conf /var/lib/provision/backup/redis.sh"),
         "600\n700"
     );
+    // for whoever stands before this server and has nothing else
+    let page = stage.inside("a", "cat /opt/ATS/restic/sumary/redis.md");
+    for said in
+        ["local: /opt/ATS", "cada día a las 03:15, y los Sun", "redis.sh restore latest", "provision restore --host a"]
+    {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    let key = stage.inside("a", "sed -n 's/^REDIS_PASSWORD=//p' /opt/ATS/VersatileHub/services/redis/.env");
+    let key = key.trim_matches(['"', '\'']);
+    assert!(key.len() > 8 && !page.contains(key), "a page is for everybody on the host");
     let next = stage.inside("a", "systemctl show -p NextElapseUSecRealtime provision-backup-redis.timer");
     assert!(next.contains(" 03:"), "{next}");
     let before = archives(stage, "redis");
@@ -154,7 +164,7 @@ fn the_timer_does_it_alone_and_twice_is_once() {
     let off = ["backup", "schedule", "--host", "a", "--services", "redis,notes", "--yes", "--off"];
     must(stage, "schedule", &off);
     let left = || {
-        let files = "/etc/systemd/system/provision-* /etc/cron.d/provision-* /var/lib/provision/backup/*.conf";
+        let files = "/etc/systemd/system/provision-* /etc/cron.d/provision-* /var/lib/provision/backup/*.conf /opt/ATS/restic/sumary/*";
         stage.inside("a", &format!("ls {files} 2>/dev/null; true"))
     };
     assert_eq!(left(), "");

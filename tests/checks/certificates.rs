@@ -1,6 +1,5 @@
 //! The certificate of a real TLS server, read as a visitor gets it.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -14,21 +13,10 @@ async fn look(check: Value) -> Result<Return, Failure> {
     outside_check::check(args.as_object().unwrap().clone(), &CancellationToken::new()).await
 }
 
-/// A certificate of openssl's making, for `shop.example` and 192.0.2.7, good for 30 days.
-fn certificate_for(dir: &Path) -> Option<()> {
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"])
-        .args(["-keyout", "key.pem", "-out", "cert.pem", "-subj", "/O=Test CA/CN=shop.example"])
-        .args(["-addext", "subjectAltName=DNS:shop.example,DNS:*.shop.example,IP:192.0.2.7"])
-        .current_dir(dir)
-        .output();
-    made.ok().filter(|made| made.status.success()).map(drop)
-}
-
 #[tokio::test]
 async fn certificates_are_read_from_a_real_server() {
     let dir = tempfile::tempdir().unwrap();
-    if certificate_for(dir.path()).is_none() {
+    if super::front::certificate(dir.path(), 30).is_none() {
         println!("skipped: openssl is not installed");
         assert!(std::env::var("CI").as_deref() != Ok("true"), "may not be skipped under CI");
         return;

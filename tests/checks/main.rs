@@ -4,10 +4,18 @@ mod certificates;
 mod diagnose;
 mod doctor;
 mod drift;
+mod front;
+#[path = "../common/processes.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod processes;
 mod security;
+mod shell;
 #[path = "../common/stage.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod stage;
+#[path = "../menu/terminal.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod terminal;
 mod verify;
 mod watch;
 

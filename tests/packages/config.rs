@@ -253,7 +253,18 @@ fn only_the_proxy_is_reachable_and_it_reaches_every_public_service() {
     }
     assert_eq!(
         routed.into_iter().collect::<Vec<_>>(),
-        ["agent", "chat", "chatwoot", "flow", "hub", "maravia", "nexus-frontend", "nexus-whatsapp", "typebot"]
+        [
+            "agent",
+            "chat",
+            "chatwoot",
+            "flow",
+            "hub",
+            "maravia",
+            "nexus-frontend",
+            "nexus-whatsapp",
+            "portainer",
+            "typebot"
+        ]
     );
 }
 

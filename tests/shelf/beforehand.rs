@@ -21,6 +21,8 @@ fn a_server_that_is_not_enough_is_refused_untouched() {
             && all.contains("--ignore-requirements"),
         "{all}"
     );
+    assert!(all.contains("tar is 1.") && all.contains(", giant needs >=1.0, <1.1"), "{all}");
+    assert!(all.contains("there is no sh-of-nobody, giant needs it"), "{all}");
     assert!(!touched);
     let (ran, touched) = rollout("giant", &["--ignore-requirements", "--check"]);
     let all = format!("{}{}", ran.stdout, ran.stderr);
