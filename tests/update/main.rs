@@ -7,6 +7,7 @@ mod stage;
 
 mod job;
 mod odd;
+mod swarm;
 
 use serde_json::Value;
 use stage::{Ran, Stage, counts, is, last_events};
