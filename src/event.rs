@@ -54,6 +54,11 @@ pub enum Kind {
         hosts: Vec<String>,
         place: String,
     },
+    /// One of a play's several batches came to its end, also if hosts of it failed.
+    BatchFinished {
+        play: String,
+        hosts: Vec<String>,
+    },
     HostConnected {
         host: String,
         /// Milliseconds from the start of the connection to the answered handshake.

@@ -18,7 +18,7 @@ use crate::report::{Desk, Reporter, journal, json, plain, summary};
 #[command(after_help = "Examples:
   provision attach                                          runs that hosts do alone
   provision attach 20261123-120342517-7f3a                  output and result, until it ends
-  provision attach 20261123-120342517-7f3a --host clienteA
+  provision attach 20261123-120342517-7f3a --host clienteA -K
 
 Such a run is started by --detach. Ctrl-C ends the looking, not the run.")]
 pub struct Flags {
@@ -33,6 +33,9 @@ pub struct Flags {
     /// Show also what was ok or skipped
     #[arg(short, long, visible_alias = "verboso")]
     verbose: bool,
+    /// Ask for the sudo password
+    #[arg(short = 'K', long)]
+    ask_become_pass: bool,
     #[command(flatten)]
     fleet: FleetFlags,
 }
@@ -51,10 +54,17 @@ struct Heard {
 pub async fn main(flags: Flags) -> Result<u8> {
     let mut fleet = flags.fleet.load()?;
     let hosts = fleet.select(&flags.host)?;
-    let Some(run) = flags.run.clone() else { return list(&mut fleet, &hosts).await };
-    if run.is_empty() || !run.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
-        return Err(Error::new(format!("`{run}` is no run")).hint("`provision attach` lists them"));
+    if flags
+        .run
+        .as_deref()
+        .is_some_and(|run| run.is_empty() || !run.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
+    {
+        return Err(
+            Error::new(format!("`{}` is no run", flags.run.unwrap_or_default())).hint("`provision attach` lists them")
+        );
     }
+    fleet.sudo_password(flags.ask_become_pass)?;
+    let Some(run) = flags.run.clone() else { return list(&mut fleet, &hosts).await };
     let mut heard: IndexMap<String, Heard> = hosts.iter().map(|host| (host.clone(), Heard::default())).collect();
     let mut desk: Option<Desk> = None;
     let mut seq = 0;

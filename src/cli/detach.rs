@@ -135,7 +135,7 @@ pub async fn send(
     (flags.tags, flags.skip_tags, flags.locks.before) = (Vec::new(), Vec::new(), true);
     let names = rollout.hosts.values().flat_map(|host| host.services.iter().map(|service| service.id.clone()));
     flags.locks.names = Some(names.collect());
-    let code = execute(&fleet, &flags, plays, hosts.clone(), None).await?;
+    let code = execute(&fleet, &flags, plays, hosts.clone(), None, None).await?;
     if code == 0 {
         println!(
             "run {run} goes on without this machine; its result: provision attach {run} --host {}",

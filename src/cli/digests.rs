@@ -1,15 +1,18 @@
-//! When digests of images come into `fleet.lock`: looked up before anything is rendered for good, written after the run,
-//! and only those that a client has taken well. Every batch of a run is made from one look, whatever moves meanwhile.
+//! When digests of images come into `fleet.lock`: looked up before anything is rendered for good, written when a batch has
+//! ended, and only those that a client has taken well. Every batch of a run is made from one look, whatever moves
+//! meanwhile, and so is whoever takes the run up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::common::{Fleet, lock_path};
+use super::resume;
 use super::slice::{Dependencies, SliceFlags};
 use crate::error::{Error, Result};
 use crate::event::{Event, Kind, Status};
 use crate::report::{Reporter, style};
 use crate::services::image_registry::{self, Sources};
+use crate::services::render::Rendered;
 use crate::services::world::host_scope;
 use crate::services::{FleetLock, Grain, Rollout};
 
@@ -41,11 +44,16 @@ impl SliceFlags {
         if fleet.lock_has_moved() || (self.detach && look == Look::Missing) {
             return Ok(rollout);
         }
-        let wanted = due(&rollout, lock, look);
-        if wanted.is_empty() {
-            return Ok(rollout);
+        let (mut moved, look) = match resume::digests() {
+            None => (lock.clone(), Some(look)),
+            Some(own) => (taken_up(&rollout, lock, own), resume::even_if_changed().then_some(Look::Missing)),
+        };
+        let wanted = look.map(|look| due(&rollout, &moved, look)).unwrap_or_default();
+        if look == Some(Look::All) && self.is_whole_fleet(fleet, hosts) {
+            let used: BTreeSet<&String> = services(&rollout).flat_map(|service| &service.names).collect();
+            let unused = lock.images().filter(|image| !used.contains(&(*image).to_owned()));
+            unused.for_each(|image| moved.remove(image));
         }
-        let mut moved = lock.clone();
         for (image, said) in ask(fleet, &wanted, image_registry::digest)? {
             match (said, lock.digest(&image)) {
                 (Ok(digest), before) if before != Some(digest.as_str()) => {
@@ -64,6 +72,27 @@ impl SliceFlags {
         fleet.lock = Some(moved);
         self.prepare_at(grain, fleet, hosts, dependencies)
     }
+
+    /// All that every client is to have, as the inventory has it.
+    fn is_whole_fleet(&self, fleet: &Fleet, hosts: &[String]) -> bool {
+        let all = self.services.is_none() && hosts.len() == fleet.inventory.hosts().count();
+        all && fleet.extra_vars.is_empty() && self.run.tags.is_empty() && self.run.skip_tags.is_empty()
+    }
+}
+
+fn services(rollout: &Rollout) -> impl Iterator<Item = &Rendered> {
+    rollout.hosts.values().flat_map(|host| &host.services)
+}
+
+/// The file with the digests of a run that is taken up.
+fn taken_up(rollout: &Rollout, lock: &FleetLock, own: &FleetLock) -> FleetLock {
+    let mut lock = lock.clone();
+    for image in services(rollout).flat_map(|service| &service.names) {
+        if let Some(digest) = own.digest(image) {
+            lock.set(image, digest);
+        }
+    }
+    lock
 }
 
 fn warn(fleet: &Fleet, text: &str) {
@@ -126,50 +155,100 @@ pub fn ask<T: Send>(
     Ok(said)
 }
 
-/// Hears how a run goes, and at its end writes what was taken well into `fleet.lock`.
+/// Hears how a run goes, and writes into `fleet.lock` what was taken well: after each batch, so that a run which is killed
+/// has said it, and at the end.
 pub struct Promotion {
     path: PathBuf,
+    /// As the file was.
+    before: FleetLock,
     wanted: Vec<(String, String)>,
+    /// Nobody has these any more.
+    unused: Vec<String>,
     /// Host and service → images.
     users: BTreeMap<(String, String), BTreeSet<String>>,
     well: BTreeSet<(String, String)>,
     failed: BTreeSet<(String, String)>,
-    hosts: BTreeSet<String>,
+    /// Hosts that came to the end of their batch, or of the run.
+    ended: BTreeSet<String>,
+    fallen: BTreeSet<String>,
+    written: BTreeSet<String>,
 }
 
 impl Promotion {
-    /// None where the run brings nothing that the file does not have.
+    /// None where the run brings nothing that the file does not have, and nothing in it is to go.
     pub fn of(fleet: &Fleet, rollout: &Rollout) -> Option<Promotion> {
         let lock = fleet.lock.as_ref()?;
         let before = fleet.stored_lock.clone().unwrap_or_default();
         let wanted: Vec<(String, String)> =
             lock.moved(&before).map(|(image, _, digest)| (image.to_owned(), digest.to_owned())).collect();
-        if wanted.is_empty() {
+        let unused: Vec<String> =
+            before.images().filter(|image| lock.digest(image).is_none()).map(str::to_owned).collect();
+        if wanted.is_empty() && unused.is_empty() {
             return None;
         }
         let services = rollout.hosts.values().flat_map(|host| host.services.iter().map(|one| (host.host.clone(), one)));
         let users = services.map(|(host, one)| ((host, one.id.clone()), one.names.clone())).collect();
+        // a run that is taken up: what came well before it was killed
+        let well: BTreeSet<(String, String)> = resume::done_with_digests().collect();
         Some(Promotion {
             path: lock_path(&fleet.inventory),
+            before,
             wanted,
+            unused,
             users,
-            well: BTreeSet::new(),
+            ended: well.iter().map(|(host, _)| host.clone()).collect(),
+            well,
             failed: BTreeSet::new(),
-            hosts: BTreeSet::new(),
+            fallen: BTreeSet::new(),
+            written: BTreeSet::new(),
         })
     }
 
     /// What some client runs well now, and has not given back.
-    fn earned(&self) -> impl Iterator<Item = &(String, String)> {
+    fn earned(&self) -> Vec<(String, String)> {
         let taken = |image: &String| {
             self.users.iter().any(|(cell, images)| {
                 images.contains(image)
-                    && self.hosts.contains(&cell.0)
+                    && self.ended.contains(&cell.0)
+                    && !self.fallen.contains(&cell.0)
                     && self.well.contains(cell)
                     && !self.failed.contains(cell)
             })
         };
-        self.wanted.iter().filter(move |(image, _)| taken(image))
+        self.wanted.iter().filter(|(image, _)| taken(image)).cloned().collect()
+    }
+
+    /// Whether every client has taken everything, so that what nobody has any more may go.
+    fn all_well(&self) -> bool {
+        self.users.keys().all(|cell| self.ended.contains(&cell.0) && self.well.contains(cell))
+            && self.failed.is_empty()
+            && self.fallen.is_empty()
+    }
+
+    /// Brings the file up to what is earned now. Somebody else's run may have moved other images meanwhile.
+    fn write(&mut self, earned: &[(String, String)], gone: &[String]) -> Result<()> {
+        let now: BTreeSet<String> = earned.iter().map(|(image, _)| image.clone()).collect();
+        if now == self.written && gone.is_empty() {
+            return Ok(());
+        }
+        let mut lock = FleetLock::read(&self.path)?.unwrap_or_default();
+        for (image, digest) in earned {
+            lock.set(image, digest);
+        }
+        // an earlier batch had taken it well, and was taken back with the others
+        for (image, digest) in
+            self.wanted.iter().filter(|(image, _)| self.written.contains(image) && !now.contains(image))
+        {
+            match self.before.digest(image) {
+                _ if lock.digest(image) != Some(digest) => {}
+                Some(before) => lock.set(image, before),
+                None => lock.remove(image),
+            }
+        }
+        gone.iter().for_each(|image| lock.remove(image));
+        lock.write(&self.path)?;
+        self.written = now;
+        Ok(())
     }
 }
 
@@ -185,38 +264,42 @@ impl Reporter for Promotion {
                     }
                 };
             }
-            Kind::HostFinished { host, counts } if counts.failed == 0 && counts.unreachable == 0 => {
-                self.hosts.insert(host.clone());
+            Kind::BatchFinished { hosts, .. } => {
+                self.ended.extend(hosts.iter().cloned());
+                let earned = self.earned();
+                if let Err(error) = self.write(&earned, &[]) {
+                    eprintln!("{}", style::red(&error.to_string()));
+                }
+            }
+            Kind::HostFinished { host, counts } => {
+                let well = counts.failed == 0 && counts.unreachable == 0;
+                if well {
+                    self.ended.insert(host.clone())
+                } else {
+                    self.fallen.insert(host.clone())
+                };
             }
             _ => {}
         }
     }
 
     fn finish(&mut self) {
-        let earned: Vec<&(String, String)> = self.earned().collect();
+        let earned = self.earned();
+        let gone = if self.all_well() { self.unused.clone() } else { Vec::new() };
+        if let Err(error) = self.write(&earned, &gone) {
+            eprintln!("{}", style::red(&error.to_string()));
+            return;
+        }
+        let file = self.path.display();
         let left = self.wanted.len() - earned.len();
-        let written = match earned.is_empty() {
-            true => Ok(()),
-            // somebody else's run may have moved other images meanwhile
-            false => FleetLock::read(&self.path).and_then(|now| {
-                let mut lock = now.unwrap_or_default();
-                earned.iter().for_each(|(image, digest)| lock.set(image, digest));
-                lock.write(&self.path)
-            }),
-        };
-        match written {
-            Ok(()) if left == 0 => {
-                eprintln!("{}", style::dim(&format!("{}: {} images moved", self.path.display(), earned.len())))
-            }
-            Ok(()) => eprintln!(
-                "{}",
-                style::yellow(&format!(
-                    "{}: {} images moved; {left} stay as they were, no client took them well",
-                    self.path.display(),
-                    earned.len()
-                ))
-            ),
-            Err(error) => eprintln!("{}", style::red(&error.to_string())),
+        if left > 0 {
+            let text = format!("{} images moved; {left} stay as they were, no client took them well", earned.len());
+            eprintln!("{}", style::yellow(&format!("{file}: {text}")));
+        } else if !earned.is_empty() {
+            eprintln!("{}", style::dim(&format!("{file}: {} images moved", earned.len())));
+        }
+        if !gone.is_empty() {
+            eprintln!("{}", style::dim(&format!("{file}: taken out, nobody has it any more: {}", gone.join(", "))));
         }
     }
 }
@@ -232,6 +315,8 @@ mod tests {
         Promotion {
             path,
             wanted: vec![("app:1".to_owned(), digest("b")), ("db:1".to_owned(), digest("c"))],
+            before: FleetLock::default(),
+            unused: vec!["old:1".to_owned()],
             users: BTreeMap::from([
                 (cell("a", "app"), BTreeSet::from(["app:1".to_owned()])),
                 (cell("b", "app"), BTreeSet::from(["app:1".to_owned()])),
@@ -239,7 +324,9 @@ mod tests {
             ]),
             well: BTreeSet::new(),
             failed: BTreeSet::new(),
-            hosts: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            fallen: BTreeSet::new(),
+            written: BTreeSet::new(),
         }
     }
 
@@ -286,5 +373,51 @@ mod tests {
         assert_eq!(read().digest("app:1").map(short), Some("sha256:bbbbbbbbbbbb"));
         assert_eq!(read().digest("db:1"), None);
         assert!(read().digest("else:1").is_some(), "what another run wrote stays");
+    }
+
+    #[test]
+    fn a_batch_that_has_ended_is_written_at_once_and_taken_back_if_its_clients_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fleet.lock");
+        let read = || FleetLock::read(&path).unwrap().unwrap_or_default();
+        let batch = |host: &str| Kind::BatchFinished { play: "Update".to_owned(), hosts: vec![host.to_owned()] };
+        let mut old = FleetLock::default();
+        old.set("app:1", &format!("sha256:{}", "a".repeat(64)));
+        old.set("old:1", &format!("sha256:{}", "d".repeat(64)));
+        old.write(&path).unwrap();
+        let run = || Promotion { before: old.clone(), ..promotion(path.clone()) };
+
+        let mut killed = run();
+        hear(&mut killed, service("a", "app", Status::Changed));
+        assert_eq!(read(), old, "it may still turn out ill");
+        hear(&mut killed, batch("a"));
+        assert_eq!(read().digest("app:1").map(short), Some("sha256:bbbbbbbbbbbb"));
+        assert_eq!((read().digest("db:1"), read().digest("old:1").is_some()), (None, true));
+
+        // the same, but the second batch fails and everything goes back
+        old.write(&path).unwrap();
+        let mut taken_back = run();
+        for kind in [
+            service("a", "app", Status::Changed),
+            batch("a"),
+            service("b", "app", Status::Failed),
+            batch("b"),
+            service("a", "app", Status::Failed),
+            host("a", 1),
+            host("b", 1),
+        ] {
+            hear(&mut taken_back, kind);
+        }
+        taken_back.finish();
+        assert_eq!(read(), old);
+
+        // all is well: what nobody has any more goes
+        let mut well = run();
+        for (name, id) in [("a", "app"), ("b", "app"), ("b", "db")] {
+            hear(&mut well, service(name, id, Status::Ok));
+        }
+        ["a", "b"].into_iter().for_each(|name| hear(&mut well, host(name, 0)));
+        well.finish();
+        assert_eq!(read().images().collect::<Vec<_>>(), ["app:1", "db:1"]);
     }
 }

@@ -62,20 +62,20 @@ pub struct RunFlags {
 }
 
 /// Runs plays on hosts and gives the exit code. Secrets that were made for the services are stored once everything
-/// that can be wrong beforehand has been looked at, and before any host gets them.
+/// that can be wrong beforehand has been looked at, and before any host gets them. `promotion` hears the run.
 pub async fn execute(
     fleet: &Fleet,
     flags: &RunFlags,
     plays: Vec<Play>,
     limit: Vec<String>,
     services: Option<Rollout>,
+    promotion: Option<Promotion>,
 ) -> Result<u8> {
     let hosts = match limit.is_empty() {
         true => fleet.inventory.hosts().map(|host| host.name.clone()).collect(),
         false => limit.clone(),
     };
     resume::inputs_are_the_same(fleet, &hosts, services.as_ref())?;
-    let promotion = services.as_ref().filter(|_| !flags.check).and_then(|rollout| Promotion::of(fleet, rollout));
     let services = services.map(Arc::new);
     let ready = |run: &str| {
         if flags.check {
@@ -83,6 +83,9 @@ pub async fn execute(
         }
         if let Some(rollout) = &services {
             store_secrets(fleet, rollout)?;
+        }
+        if let (Some(lock), true) = (&fleet.lock, services.is_some()) {
+            lock.write(&resume::digests_path(&fleet.runs, run))?;
         }
         Inputs::of(fleet, &hosts, services.as_deref(), Secrets::Stored)?.write(&fleet.runs, run)
     };

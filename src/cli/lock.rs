@@ -166,7 +166,7 @@ async fn perform(
     run.locks.before = true;
     // whoever wants the whole host meets every hold on it
     run.locks.names = Some(if names.iter().any(|name| name == "host") { vec!["*".to_owned()] } else { names.to_vec() });
-    execute(&fleet, &run, plays, hosts.to_vec(), None).await
+    execute(&fleet, &run, plays, hosts.to_vec(), None, None).await
 }
 
 /// `18:00`, `2h`, `2026-12-24T08:00`: a time to come.

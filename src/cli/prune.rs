@@ -33,5 +33,5 @@ pub async fn main(flags: Flags) -> Result<u8> {
         return Ok(0);
     }
     fleet.extra_vars.insert("prune_unused".to_owned(), Value::from(flags.unused));
-    execute(&fleet, &flags.slice.run, plays, hosts, None).await
+    execute(&fleet, &flags.slice.run, plays, hosts, None, None).await
 }

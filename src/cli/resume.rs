@@ -2,7 +2,7 @@
 //! without those of their services that were. What a run is made from must still be as it was.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use clap::FromArgMatches;
@@ -15,13 +15,15 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Kind, RunStatus, Status};
 use crate::report::style::dim;
 use crate::report::{Tally, causes, journal};
-use crate::services::Rollout;
+use crate::services::{FleetLock, Rollout};
 
 /// The run that this process takes up.
 struct Resumed {
     run: String,
-    runs: std::path::PathBuf,
+    runs: PathBuf,
     even_if_changed: bool,
+    /// What the run took image names for; none without a fleet.lock.
+    digests: Option<FleetLock>,
     /// Client → services that came to their end.
     done: HashMap<String, Vec<String>>,
 }
@@ -65,8 +67,13 @@ pub fn main(wish: &Wish<'_>) -> Result<u8> {
         words.push("--yes".to_owned());
     }
     eprintln!("{}", dim(&format!("takes up run {run} of {} on {}", tally.started, hosts.join(", "))));
-    let resumed =
-        Resumed { run, runs: wish.runs.to_owned(), even_if_changed: wish.even_if_changed, done: done(&events) };
+    let resumed = Resumed {
+        digests: FleetLock::read(&digests_path(wish.runs, &run))?,
+        run,
+        runs: wish.runs.to_owned(),
+        even_if_changed: wish.even_if_changed,
+        done: done(&events),
+    };
     // a process takes up one run
     let _ = RESUMED.set(resumed);
     speak_as(&words);
@@ -103,6 +110,28 @@ fn done(events: &[Event]) -> HashMap<String, Vec<String>> {
         }
     }
     done
+}
+
+/// Beside a run's journal: what its image names mean, whatever their tags mean by now.
+pub fn digests_path(runs: &Path, run: &str) -> PathBuf {
+    runs.join(run).join("fleet.lock")
+}
+
+/// What the resumed run took image names for, if this process takes one up.
+pub fn digests() -> Option<&'static FleetLock> {
+    RESUMED.get()?.digests.as_ref()
+}
+
+/// Whether what was not there for the resumed run may come in.
+pub fn even_if_changed() -> bool {
+    RESUMED.get().is_some_and(|resumed| resumed.even_if_changed)
+}
+
+/// Client and service that the resumed run brought to their end, with its digests.
+pub fn done_with_digests() -> impl Iterator<Item = (String, String)> {
+    let resumed = RESUMED.get().filter(|resumed| resumed.digests.is_some());
+    let done = resumed.into_iter().flat_map(|resumed| &resumed.done);
+    done.flat_map(|(host, services)| services.iter().map(|service| (host.clone(), service.clone())))
 }
 
 /// Leaves out what the resumed run has done, if this process takes one up. `false`: nothing is left.

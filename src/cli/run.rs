@@ -50,5 +50,5 @@ pub async fn main(flags: Flags) -> Result<u8> {
         Rollout::prepare(&sources, &hosts, &selection)
     });
     let rollout = rollout.transpose()?;
-    execute(&fleet, &flags.run, plays, limit, rollout).await
+    execute(&fleet, &flags.run, plays, limit, rollout, None).await
 }

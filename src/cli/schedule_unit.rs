@@ -187,6 +187,11 @@ impl Starter {
         let mut command = Command::new("systemctl");
         if let Starter::User(_) = self {
             command.arg("--user");
+            // a session by su, sudo or cron does not say where the user's systemd is
+            let folder = PathBuf::from(format!("/run/user/{}", rustix::process::geteuid().as_raw()));
+            if std::env::var_os("XDG_RUNTIME_DIR").is_none() && folder.is_dir() {
+                command.env("XDG_RUNTIME_DIR", folder);
+            }
         }
         command.args(args).stdin(Stdio::null());
         command
@@ -200,7 +205,11 @@ impl Starter {
                 "systemctl {}: {}",
                 args.join(" "),
                 String::from_utf8_lossy(&said.stderr).trim()
-            ))),
+            ))
+            .hint(match self {
+                Starter::User(_) => "`loginctl enable-linger USER`, as root, starts the user's own systemd",
+                Starter::System | Starter::CronFolder | Starter::Crontab => "`systemctl status` says more",
+            })),
         }
     }
 }

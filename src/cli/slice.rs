@@ -8,13 +8,14 @@ use serde_json::Value;
 use super::common::{Fleet, FleetFlags, confirm};
 use super::consent::Consent;
 use super::detach::send;
+use super::digests::Promotion;
 use super::execute::{RunFlags, execute, readers_are_known};
 use super::resume::leave_out_done;
 use super::shard::Shard;
 use crate::error::{Error, Result};
 use crate::plan::Object;
 use crate::playbook::{self, ActionKind, Around, Control, Item, Play, Task};
-use crate::report::style;
+use crate::report::{Reporter, style};
 use crate::services::render::Rendered;
 use crate::services::{Grain, Mode, Rollout, Selection};
 use crate::shipped;
@@ -175,7 +176,9 @@ impl SliceFlags {
         if self.detach && fleet.lock_has_moved() {
             self.stays("what images mean is written to fleet.lock by this machine, once a client has taken them well")?;
         }
+        let mut promotion = Promotion::of(&fleet, &rollout).filter(|_| !self.run.check && !self.detach);
         if !leave_out_done(&mut hosts, &mut rollout) {
+            promotion.iter_mut().for_each(Reporter::finish);
             eprintln!("nothing of it is left to do");
             return Ok(0);
         }
@@ -194,7 +197,7 @@ impl SliceFlags {
         if self.detach {
             return send(fleet, &run, hosts, rollout, book).await;
         }
-        execute(&fleet, &run, plays, hosts, Some(rollout)).await
+        execute(&fleet, &run, plays, hosts, Some(rollout), promotion).await
     }
 }
 

@@ -77,8 +77,12 @@ exit 0
 /// (`$$`) is gone or when [`release`] removes its note.
 const TAKE: &str = r#"
 d=$PROVISION_LOCK_DIR
-[ -d "$d" ] || d=/var/lock
-[ -d "$d" ] || d=/tmp
+if [ ! -d "$d" ]; then
+    # two who look in two places would both find the host free
+    [ "$d" = "$PROVISION_LOCK_USUAL" ] || { printf 'absent=%s\n' "$d"; exit 75; }
+    d=/var/lock
+    [ -d "$d" ] || d=/tmp
+fi
 f=$d/provision.lock
 lane=$$
 boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo none)
@@ -281,6 +285,7 @@ impl Claim {
             .env("PROVISION_LOOK", Part::Quoted(LOOK.to_owned()))
             .env("PROVISION_WATCH", Part::Quoted(WATCH.to_owned()))
             .env("PROVISION_LOCK_DIR", Part::Quoted(self.dir.clone()))
+            .env("PROVISION_LOCK_USUAL", Part::Quoted(DIR.to_owned()))
             .env("PROVISION_OWNER", Part::Quoted(self.owner.clone()))
             .env("PROVISION_PROCESS", Part::Quoted(self.process.to_string()))
             .env("PROVISION_RUN", Part::Quoted(self.run.clone()))
@@ -294,7 +299,7 @@ pub(super) fn is_held(failure: &Failure) -> bool {
     failure.values.get("rc").and_then(serde_json::Value::as_i64) == Some(i64::from(HELD))
 }
 
-/// The holder's note in such a failure.
+/// The holder's note in such a failure, or what else keeps this run out.
 pub(super) fn note_of(failure: &Failure) -> String {
     failure.values.get("stdout").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
 }
@@ -321,6 +326,12 @@ pub(super) fn refusal(host: &str, note: &str, owner: &str) -> (String, String) {
         let text =
             format!("connection lost: this run had to let {host} go, and {who} has worked there since, run {run}");
         return (text, "look at what that run did, then run the same command again".to_owned());
+    }
+    if let Some(dir) = field(note, "absent") {
+        let text = format!("the lock of {host} is to lie in {dir} (`provision_lock_dir`), and there is no such folder");
+        let hint =
+            format!("make it there, for whoever works on it (`install -d -m 1777 {dir}`), or take the variable out");
+        return (text, hint);
     }
     if let Some(name) = field(note, "hold") {
         let what = if name == "host" { host.to_owned() } else { format!("{name} on {host}") };

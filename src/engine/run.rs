@@ -454,6 +454,9 @@ async fn play(run: &Arc<Run>, planned: Planned, index: usize) -> bool {
             run.emit.emit(Kind::Note { host: None, level: Level::Warning, text });
             return true;
         }
+        if batch.hosts.len() < hosts.len() {
+            run.emit.emit(Kind::BatchFinished { play: play.name.clone(), hosts: batch.hosts.clone() });
+        }
         if batch.broken.load(Ordering::SeqCst) {
             let rest: Vec<String> = batches.flatten().collect();
             if !rest.is_empty() {

@@ -141,7 +141,10 @@ impl Tally {
             Kind::RunFinished { status, exit_code, took_ms } => {
                 self.end = Some(End { status: *status, exit_code: *exit_code, took_ms: *took_ms });
             }
-            Kind::PlayStarted { .. } | Kind::HostConnected { .. } | Kind::ItemFinished { .. } => {}
+            Kind::PlayStarted { .. }
+            | Kind::BatchFinished { .. }
+            | Kind::HostConnected { .. }
+            | Kind::ItemFinished { .. } => {}
         }
     }
 
@@ -200,7 +203,7 @@ pub fn cause_word(cause: Option<Cause>) -> &'static str {
         Some(Cause::Become) => "sudo refused",
         Some(Cause::Shell) => "unusable shell",
         Some(Cause::DiskFull) => "disk full",
-        Some(Cause::Locked) => "locked by another run",
+        Some(Cause::Locked) => "could not be locked",
         Some(Cause::Local) => "trouble on this machine",
         Some(Cause::Interrupted) => "interrupted",
     }

@@ -97,6 +97,15 @@ impl FleetLock {
         self.images.insert(image.to_owned(), digest.to_owned());
     }
 
+    pub fn remove(&mut self, image: &str) {
+        self.images.remove(image);
+    }
+
+    /// The images that have a digest.
+    pub fn images(&self) -> impl Iterator<Item = &str> {
+        self.images.keys().map(String::as_str)
+    }
+
     /// What is not as in `before`: image, digest there, digest here.
     pub fn moved<'a>(&'a self, before: &'a FleetLock) -> impl Iterator<Item = (&'a str, Option<&'a str>, &'a str)> {
         let all = self.images.iter().map(|(image, digest)| (image.as_str(), before.digest(image), digest.as_str()));

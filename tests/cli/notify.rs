@@ -194,6 +194,82 @@ fn a_failure_is_told_once_and_its_end_once_in_every_shape() {
     assert!(came.len() == 1 && came[0].2.contains("schedule nightly: 2 clients, all well"), "{came:?}");
 }
 
+/// A registry with one image, whose tags are as they are said, and a webhook.
+fn registry_and_hook(tags: Arc<Mutex<&'static str>>) -> (u16, Inbox) {
+    serve(move |stream, inbox| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let (mut first, mut length) = (String::new(), 0);
+        // whoever asks for TLS first is not understood
+        if reader.read_line(&mut first).is_err() || !first.contains(" HTTP/1.1") {
+            return;
+        }
+        let mut line = String::new();
+        while reader.read_line(&mut line).unwrap_or(0) > 0 && !line.trim().is_empty() {
+            if let Some(size) = line.to_lowercase().strip_prefix("content-length:") {
+                length = size.trim().parse().unwrap();
+            }
+            line.clear();
+        }
+        let (head, body) = match first.split(' ').nth(1).unwrap_or_default() {
+            path if path.contains("/manifests/") => {
+                (format!("Docker-Content-Digest: sha256:{}\r\n", "b".repeat(64)), String::new())
+            }
+            path if path.contains("/tags/list") => {
+                (String::new(), format!("{{\"name\": \"shop\", \"tags\": {}}}", tags.lock().unwrap()))
+            }
+            _ => {
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).unwrap();
+                inbox.lock().unwrap().push((first, String::new(), String::from_utf8(body).unwrap()));
+                (String::new(), String::new())
+            }
+        };
+        write!(stream, "HTTP/1.1 200 OK\r\n{head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+            .unwrap();
+    })
+}
+
+#[test]
+fn a_scheduled_look_for_newer_images_tells_what_it_finds_once() {
+    let tags = Arc::new(Mutex::new("[\"1.2\", \"1.3\", \"latest\"]"));
+    let (port, inbox) = registry_and_hook(tags.clone());
+    let project = Project::with_key();
+    // nobody is there, so what runs is what fleet.lock says
+    project.file("inventory/hosts.yml", "all: {hosts: {ana: {ansible_host: 127.0.0.1, ansible_port: 1}}}\n");
+    project.file(
+        "inventory/group_vars/all.yml",
+        &format!(
+            "services: [shop]\ndomain: x.example\nnotifications:\n  - {{name: hook, kind: webhook, url: \"http://127.0.0.1:{port}/hook\", events: [schedule]}}\n"
+        ),
+    );
+    let image = format!("127.0.0.1:{port}/shop:1.2");
+    project.file("registry/shop/stack.yml.j2", &crate::project::STACK.replace("example/shop:{{ version }}", &image));
+    let lock = format!("version: 1\nimages:\n  {image}: sha256:{}\n", "a".repeat(64));
+    project.file("fleet.lock", &lock);
+    let words = ["schedule", "add", "images", "--verb", "update --check", "--on", "Mon 08:00", "--all", "--check"];
+    assert!(project.says(&words).contains("would write"));
+    assert!(!project.path("schedules").exists());
+    let schedule = "{\"verb\": \"update --check\", \"on\": \"Mon 08:00\", \"host\": \"all\", \"args\": []}";
+    project.file("schedules/images.json", schedule);
+    let heard = || {
+        let ended = project.run(&["schedule", "run", "images"]);
+        let came = taken(&inbox).into_iter().map(|(_, _, body)| serde_json::from_str::<Value>(&body).unwrap());
+        (came.collect::<Vec<_>>(), ended)
+    };
+    let (came, ended) = heard();
+    assert_eq!(came.len(), 1, "{came:?}\n{}{}", ended.stdout, ended.stderr);
+    assert_eq!(came[0]["title"], "schedule images: newer images for 1 services");
+    assert_eq!(
+        came[0]["newer"],
+        serde_json::json!([format!("ana shop: {image}: tag 1.3, moved to sha256:{}", "b".repeat(12))])
+    );
+    assert!(heard().0.is_empty(), "the same is told once");
+    *tags.lock().unwrap() = "[\"1.2\", \"1.3\", \"1.4\"]";
+    let (came, _) = heard();
+    assert!(came.len() == 1 && came[0]["text"].as_str().unwrap().contains("tag 1.4"), "{came:?}");
+    assert_eq!(project.read("fleet.lock"), lock, "a look moves nothing");
+}
+
 #[test]
 fn what_does_not_arrive_changes_no_run_and_is_told_later() {
     let (port, inbox) = http("503 Service Unavailable");

@@ -57,6 +57,21 @@ fn a_changed_file_is_a_changed_label_of_who_mounts_it() {
 }
 
 #[test]
+fn the_sudo_password_is_asked_for_where_a_verb_only_looks() {
+    let project = Project::with_key();
+    for verb in ["status", "attach"] {
+        // a session without a terminal, whatever this test was started from
+        let asked = project.command(&[verb, "-K"]);
+        let mut command = std::process::Command::new("setsid");
+        command.arg("--wait").arg(asked.get_program()).args(asked.get_args()).current_dir(project.path(""));
+        command.env_clear().envs(asked.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let ended = project.run_with(command, "");
+        assert!(ended.code == 2 && ended.stderr.contains("there is no terminal to ask on"), "{verb}: {}", ended.stderr);
+    }
+    assert!(!project.was_called(), "the password comes before the first connection");
+}
+
+#[test]
 fn runs_are_remembered() {
     let project = Project::with_key();
     assert_eq!(project.says(&["history"]).lines().count(), 1);
@@ -127,6 +142,12 @@ fn a_run_becomes_a_page_and_a_junit_file() {
     let project = Project::with_key();
     let play = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: 'Write <b>', copy: {content: \"uno\\n\", dest: \"{{ playbook_dir }}/out-{{ inventory_hostname }}\"}}\n    - {name: Breaks, command: 'false', when: inventory_hostname == 'beto'}\n";
     project.file("play.yml", play);
+    // hosts that are this machine, where somebody else may be at work, each with a lock of its own
+    for host in ["ana", "beto"] {
+        let lock = project.path("locks").join(host);
+        std::fs::create_dir_all(&lock).unwrap();
+        project.file(&format!("inventory/host_vars/{host}.yml"), &format!("provision_lock_dir: {}\n", lock.display()));
+    }
     let run = project.run(&["run", "play.yml", "-D", "-e", "ansible_connection=local"]);
     assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
     let path = project.says(&["report", "--junit", "junit.xml", "--html", "page.html"]);

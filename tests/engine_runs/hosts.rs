@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::bench::{Bench, Ran};
+use provision::engine::{Job, Locks};
 use provision::event::{Cause, Kind, RunStatus, Status};
 use provision::plan::{Failure, Object};
 use provision::services::{ServiceDeploy, Services};
@@ -170,6 +171,34 @@ async fn an_unreachable_host_is_told_apart_and_does_not_hold_the_others() {
     });
     let lost = lost.unwrap();
     assert_eq!((lost.status, lost.cause), (Status::Unreachable, Some(Cause::Refused)));
+}
+
+#[tokio::test]
+async fn a_lock_whose_folder_is_not_there_is_refused_and_nothing_is_touched() {
+    let play =
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: t, copy: {content: x, dest: \"{{ out }}/t\"}}\n";
+    for before in [false, true] {
+        let bench = Bench::new(&["a"]);
+        let dir = bench.dir.path().join("lock/a");
+        std::fs::remove_dir(&dir).unwrap();
+        bench.file(
+            "hosts.yml",
+            &format!(
+                "all:\n  vars: {{ansible_connection: local, out: {}}}\n  hosts: {{a: {{provision_lock_dir: {}}}}}\n",
+                bench.out("").display(),
+                dir.display()
+            ),
+        );
+        let job = || Job { locks: Locks { before, ..Locks::default() }, ..bench.job(play) };
+        let ran = bench.run_job(job()).await;
+        assert_eq!((ran.summary.exit_code, bench.exists("t")), (1, false), "{}", ran.story());
+        let said = format!("{:?}", ran.events);
+        let sentence = format!("the lock of a is to lie in {} (`provision_lock_dir`), and there is no", dir.display());
+        assert!(said.contains(&sentence) && said.contains("install -d -m 1777"), "{said}");
+        std::fs::create_dir(&dir).unwrap();
+        let ran = bench.run_job(job()).await;
+        assert_eq!((ran.summary.exit_code, bench.exists("t")), (0, true), "{}", ran.story());
+    }
 }
 
 #[tokio::test]
