@@ -197,6 +197,7 @@ fn findings(surveyed: &Surveyed, known: &Known<'_>) -> Result<Vec<Finding>> {
         if seen.facts.contains_key("Docker") {
             all.extend(network_findings(want, seen));
             all.extend(container_findings(want, &stack, seen));
+            all.extend(spec_findings(want, seen));
         }
     }
     for (service, record) in seen.records.iter().filter(|(service, _)| !wanted.contains_key(*service)) {
@@ -295,6 +296,8 @@ fn container_findings(want: &Rendered, stack: &Value, seen: &Seen) -> Vec<Findin
     let parts = stack.get("services").and_then(Value::as_object).unwrap_or(&empty);
     let mine = || seen.inspected.iter().filter(|container| container.project() == Some(project));
     let mine = || mine().filter(|container| container.oneoff.as_deref() != Some("True"));
+    // a swarm keeps the containers of earlier tasks
+    let mine = || mine().filter(|container| runtime == "compose" || container.state == "running");
     let mut all = Vec::new();
     for (name, about) in parts {
         let mut containers = mine().filter(|container| container.service() == Some(name)).peekable();
@@ -326,6 +329,23 @@ fn container_findings(want: &Rendered, stack: &Value, seen: &Seen) -> Vec<Findin
         say("extra", &container.name, format!("no part of the service: {}, {}", container.image, container.state))
     }));
     all
+}
+
+/// What somebody changed in the swarm since the deployment, which no file shows.
+fn spec_findings(want: &Rendered, seen: &Seen) -> Vec<Finding> {
+    let mine = seen.specs.iter().filter(|((stack, _), _)| stack == field(want, "project"));
+    let found = mine.map(|((_, name), aspects)| {
+        // everything is part of it
+        let named: Vec<&str> = aspects.iter().map(String::as_str).filter(|aspect| *aspect != "other").collect();
+        let text = match named[..] {
+            ["missing"] => "removed by hand since the deployment".to_owned(),
+            ["extra"] => "no part of what was deployed".to_owned(),
+            [] => "changed by hand since the deployment".to_owned(),
+            _ => format!("changed by hand since the deployment: {}", named.join(", ")),
+        };
+        Finding::new(Some(&want.id), "stack", name, text)
+    });
+    found.collect()
 }
 
 /// Is a container to be expected? Parts of a profile, and those of which none is wanted, have none.
@@ -526,6 +546,18 @@ mod tests {
             assert!(WELL.contains(was), "{was}");
             assert_eq!(found(&WELL.replacen(was, is, 1)).join("\n"), says, "{is}");
         }
+    }
+
+    #[test]
+    fn what_was_changed_in_a_swarm_is_told_by_service() {
+        let said = format!(
+            "{WELL}@spec p web other\n@spec p web settings\n@spec p web replicas\n@spec p db other\n@spec p gone missing\n\
+             @spec p more extra\n@spec q web image\n"
+        );
+        let wanted = "stack web: changed by hand since the deployment: settings, replicas\n\
+            stack db: changed by hand since the deployment\nstack gone: removed by hand since the deployment\n\
+            stack more: no part of what was deployed";
+        assert_eq!(found(&said).join("\n"), wanted);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Seen {
     pub inspected: Vec<Container>,
     /// Project, service → what Compose would mark a container with that it made now.
     pub hashes: IndexMap<(String, String), String>,
+    /// Stack, service → in what the swarm has it otherwise than it was deployed.
+    pub specs: IndexMap<(String, String), Vec<String>>,
     pub networks: IndexSet<String>,
     /// `name:tag` → id and digest.
     pub images: IndexMap<String, (String, String)>,
@@ -142,7 +144,11 @@ pub async fn survey(fleet: &Fleet, hosts: &[String], ask_become_pass: bool) -> R
         let compose = services().filter(|service| field(service, "runtime") == "compose");
         let projects: Vec<Value> =
             compose.map(|service| json!({"name": field(service, "project"), "root": field(service, "root")})).collect();
-        asked.insert((*host).clone(), json!({"key": key.reveal(), "files": files, "projects": projects}));
+        let stacks = services().filter(|service| field(service, "runtime") == "swarm");
+        let stacks: Vec<Value> =
+            stacks.map(|service| json!({"id": service.id, "project": field(service, "project")})).collect();
+        let about = json!({"key": key.reveal(), "files": files, "projects": projects, "stacks": stacks});
+        asked.insert((*host).clone(), about);
     }
     let mut extra_vars = fleet.extra_vars.clone();
     extra_vars.insert("survey".to_owned(), Value::Object(asked));
@@ -300,6 +306,12 @@ pub fn parse(output: &str) -> Seen {
             "hash" => {
                 if let [project, service, hash] = rest.split_whitespace().collect::<Vec<_>>()[..] {
                     seen.hashes.insert((project.to_owned(), service.to_owned()), hash.to_owned());
+                }
+            }
+            "spec" => {
+                if let [stack, service, aspect] = rest.split_whitespace().collect::<Vec<_>>()[..] {
+                    let place = (stack.to_owned(), service.to_owned());
+                    seen.specs.entry(place).or_default().push(aspect.to_owned());
                 }
             }
             "network" => drop(seen.networks.insert(rest.to_owned())),

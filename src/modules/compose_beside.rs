@@ -10,7 +10,7 @@ use super::compose_state::{Action, Kind, Project, Seen, Service, Wish};
 use super::docker_wait::{Container, Verdict};
 use crate::plan::{Operation, Script};
 
-const START_FIRST: &str = "provision.start-first";
+pub(super) const START_FIRST: &str = "provision.start-first";
 const DRAIN: &str = "provision.drain";
 
 impl Project {

@@ -149,6 +149,29 @@ fn written(text: &str) -> IndexMap<&str, &str> {
     found
 }
 
+/// Settings and their values, of a text that [`render`] has made.
+pub(super) fn read(text: &str) -> Vec<(&str, String)> {
+    written(text).into_iter().map(|(name, value)| (name, unquote(value))).collect()
+}
+
+fn unquote(written: &str) -> String {
+    let inner = |mark: char| written.strip_prefix(mark).and_then(|rest| rest.strip_suffix(mark));
+    let Some(escaped) = inner('"') else { return inner('\'').unwrap_or(written).to_owned() };
+    let mut value = String::with_capacity(escaped.len());
+    let mut chars = escaped.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => value.extend(chars.next().map(|c| match c {
+                'n' => '\n',
+                'r' => '\r',
+                c => c,
+            })),
+            c => value.push(c),
+        }
+    }
+    value
+}
+
 /// Where the value that starts with this quote ends.
 fn closing(text: &str, quote: char) -> Option<usize> {
     let mut escaped = true;
@@ -237,6 +260,8 @@ mod tests {
             ("dos\r\n", r#""dos\r\n""#),
         ] {
             assert_eq!(quote(value), wanted);
+            let text = format!("A=1\nB={wanted}\nC=x\n");
+            assert_eq!(read(&text)[1], ("B", value.to_owned()), "it is read back");
         }
     }
 

@@ -55,6 +55,7 @@ mod port_holders;
 mod repository;
 mod stat;
 mod swarm;
+mod swarm_files;
 mod swarm_state;
 mod system;
 mod systemd;

@@ -13,6 +13,11 @@
 //! Every service carries a digest of the files, what they refer to, and `env`; if all digests are right and all services
 //! run, nothing is done. Images are pulled before anything stops.
 //!
+//! `env_files` are `.env` files of the host, as `env_file` writes them; `env` wins over them. With `start_first` a service
+//! of which two may run at once gets its new task before the old one goes, unless its `update_config` says an order.
+//! `redeploy` names services that are deployed although their digest is right: somebody changed them by hand, or a tag
+//! means another image by now.
+//!
 //! Unlike Ansible's module it waits by default. Leaves out inline stacks in `compose` (write the file first).
 
 use std::collections::BTreeSet;
@@ -24,8 +29,9 @@ use sha2::{Digest, Sha256};
 
 use super::args::{self, State};
 use super::docker::{ask, diff, docker, json as read_json, output, trouble};
-use super::docker_container::exported;
+use super::docker_container::{environment, exported};
 use super::docker_wait::{Verdict, pause};
+use super::swarm_files::Files;
 use super::swarm_state::{DIGEST, Service, Task};
 use super::{Build, Spec, observed, typed};
 use crate::plan::{
@@ -39,6 +45,9 @@ pub const FAMILY: &[Spec] = &[Spec {
         "name",
         "compose",
         "env",
+        "env_files",
+        "start_first",
+        "redeploy",
         "prune",
         "with_registry_auth",
         "resolve_image",
@@ -64,6 +73,12 @@ struct Arguments {
     compose: Vec<String>,
     #[serde(default)]
     env: Object,
+    #[serde(default, deserialize_with = "args::list")]
+    env_files: Vec<String>,
+    #[serde(default, deserialize_with = "args::flag")]
+    start_first: bool,
+    #[serde(default, deserialize_with = "args::list")]
+    redeploy: Vec<String>,
     #[serde(default, deserialize_with = "args::flag")]
     prune: bool,
     #[serde(default, deserialize_with = "args::flag")]
@@ -91,10 +106,16 @@ enum Resolve {
     Never,
 }
 
+/// Names, and assignments as a shell would be given them.
+type Env = Vec<(String, Secret)>;
+
 struct Stack {
     name: String,
     files: Vec<String>,
-    env: Vec<(String, Secret)>,
+    env: Env,
+    env_files: Vec<String>,
+    start_first: bool,
+    redeploy: Vec<String>,
     prune: bool,
     registry_auth: bool,
     resolve: Option<Resolve>,
@@ -110,11 +131,14 @@ fn build(args: Object, build: &Build<'_>) -> Result<Box<dyn Module>, Failure> {
     if args.compose.is_empty() && args.state == State::Present {
         return Err(Failure::new("`compose` is needed: the path of a stack file, or a list of them"));
     }
-    let files = args.compose.iter().map(|file| args::host_path(file, build)).collect::<Result<_, _>>()?;
+    let paths = |files: &[String]| files.iter().map(|file| args::host_path(file, build)).collect::<Result<Vec<_>, _>>();
     Ok(Box::new(Stack {
         name: args.name,
-        files,
-        env: super::docker_container::environment(&args.env)?,
+        files: paths(&args.compose)?,
+        env: environment(&args.env)?,
+        env_files: paths(&args.env_files)?,
+        start_first: args.start_first,
+        redeploy: args.redeploy,
         prune: args.prune,
         registry_auth: args.with_registry_auth,
         resolve: args.resolve_image,
@@ -123,62 +147,6 @@ fn build(args: Object, build: &Build<'_>) -> Result<Box<dyn Module>, Failure> {
         limit: Duration::from_secs(args.wait_timeout.unwrap_or(120)),
         pull: args.pull,
     }))
-}
-
-/// What the stack's files say, as far as it matters here.
-#[derive(Default)]
-struct Files {
-    /// Of the first file; the file that is added must say the same.
-    version: Option<Value>,
-    services: BTreeSet<String>,
-    /// Images that are named without a variable.
-    images: BTreeSet<String>,
-    /// Files that become configs, secrets or environment.
-    referred: BTreeSet<String>,
-}
-
-impl Files {
-    fn read(texts: &[&[u8]], directory: &str) -> Result<Files, Failure> {
-        let mut files = Files::default();
-        for (at, text) in texts.iter().enumerate() {
-            let stack: Value = serde_yaml::from_slice::<serde_yaml::Value>(text)
-                .and_then(serde_yaml::from_value)
-                .map_err(|error| Failure::new(format!("the stack file is not YAML: {error}")))?;
-            if at == 0 {
-                files.version = stack.get("version").cloned();
-            }
-            let entries = |key: &str| stack[key].as_object().into_iter().flatten().collect::<Vec<_>>();
-            for (name, service) in entries("services") {
-                files.services.insert(name.clone());
-                if let Some(image) = service["image"].as_str().filter(|image| !image.contains('$')) {
-                    files.images.insert(image.to_owned());
-                }
-                match &service["env_file"] {
-                    Value::String(file) => files.refer(file, directory),
-                    Value::Array(list) => list.iter().filter_map(Value::as_str).for_each(|f| files.refer(f, directory)),
-                    _ => {}
-                }
-            }
-            for (_, item) in entries("configs").into_iter().chain(entries("secrets")) {
-                if let Some(file) = item["file"].as_str() {
-                    files.refer(file, directory);
-                }
-            }
-        }
-        match files.services.is_empty() {
-            true => Err(Failure::new("the stack file has no services")),
-            false => Ok(files),
-        }
-    }
-
-    fn refer(&mut self, file: &str, directory: &str) {
-        match file {
-            // only docker knows what the variable will be
-            file if file.contains('$') => {}
-            file if file.starts_with('/') => drop(self.referred.insert(file.to_owned())),
-            file => drop(self.referred.insert(format!("{directory}/{}", file.trim_start_matches("./")))),
-        }
-    }
 }
 
 impl Module for Stack {
@@ -199,7 +167,8 @@ impl Module for Stack {
         match self.state {
             State::Absent => vec![ask(leftovers)],
             State::Present => {
-                let files = self.files.iter().map(|path| Query::Read { path: path.clone(), limit: LIMIT });
+                let files = self.files.iter().chain(&self.env_files);
+                let files = files.map(|path| Query::Read { path: path.clone(), limit: LIMIT });
                 [ask(services), ask(tasks)].into_iter().chain(files).collect()
             }
         }
@@ -229,18 +198,27 @@ impl Stack {
             return Ok(Plan::Ask(files.referred.iter().map(stat).collect()));
         }
         let (referred, more) = observed.more.split_at(files.referred.len());
-        let digest = self.digest(&texts, referred);
+        let env = self.settings(observed.answers)?;
+        let digest = self.digest(&texts, referred, &env);
 
         let full = |name: &str| format!("{}_{name}", self.name);
         let mut reasons = Vec::new();
         for name in &files.services {
             match services.iter().find(|service| service.name() == full(name)) {
                 None => reasons.push(format!("create {}", full(name))),
-                Some(service) if service.digest() == digest => {}
+                Some(service) if service.digest() == digest => {
+                    if observed.changes == 0 && self.redeploy.contains(name) {
+                        reasons.push(format!("update {}: as its files say", service.name()));
+                    }
+                }
                 Some(service) if service.digest().is_empty() => {
                     reasons.push(format!("update {}: not deployed by provision", service.name()));
                 }
-                Some(service) => reasons.push(format!("update {}: configuration changed", service.name())),
+                Some(service) => {
+                    let gap = files.orders.get(name).filter(|_| self.start_first).and_then(|order| order.gap.as_ref());
+                    let gap = gap.map(|gap| format!("; it stops first: {gap}")).unwrap_or_default();
+                    reasons.push(format!("update {}: configuration changed{gap}", service.name()));
+                }
             }
         }
         let known: BTreeSet<String> = files.services.iter().map(|name| full(name)).collect();
@@ -255,7 +233,7 @@ impl Stack {
             let again: Vec<String> = paused.map(|service| service.name().to_owned()).collect();
             reasons.extend(again.iter().map(|name| format!("update {name}: its last update was paused")));
             if !reasons.is_empty() {
-                return Ok(self.deploy(&files, &digest, &reasons, &again));
+                return Ok(self.deploy(&files, &env, &digest, &reasons, &again));
             }
         } else if let Some(service) = mine.iter().find(|service| service.digest() != digest) {
             let text = match service.rolled_back() {
@@ -285,8 +263,23 @@ impl Stack {
         Ok((now, read_json("docker service inspect", rest.as_bytes())?, read_json("docker inspect", &tasks.stdout)?))
     }
 
+    /// Those of the host's files, and over them those that were given.
+    fn settings(&self, answers: &[Answer]) -> Result<Env, Failure> {
+        let mut read = Object::new();
+        for (at, path) in self.env_files.iter().enumerate() {
+            let text = observed::bytes(answers, at + 2 + self.files.len(), path)?;
+            let text = text.ok_or_else(|| Failure::new(format!("the file of settings {path} does not exist")))?;
+            let text = String::from_utf8_lossy(text);
+            read.extend(super::env_file::read(&text).into_iter().map(|(name, value)| (name.to_owned(), value.into())));
+        }
+        read.retain(|name, _| self.env.iter().all(|(given, _)| given != name));
+        let mut all = environment(&read)?;
+        all.extend(self.env.iter().cloned());
+        Ok(all)
+    }
+
     /// Of everything that the services come from. It is public, but made of all values together.
-    fn digest(&self, texts: &[&[u8]], referred: &[Answer]) -> String {
+    fn digest(&self, texts: &[&[u8]], referred: &[Answer], env: &Env) -> String {
         let mut digest = Sha256::new();
         let mut add = |bytes: &[u8]| {
             digest.update((bytes.len() as u64).to_be_bytes());
@@ -303,7 +296,7 @@ impl Stack {
             };
             add(checksum.unwrap_or_default().as_bytes());
         }
-        let mut env: Vec<&(String, Secret)> = self.env.iter().collect();
+        let mut env: Vec<&(String, Secret)> = env.iter().collect();
         env.sort_by_key(|(name, _)| name);
         for (_, assignment) in env {
             add(assignment.reveal().as_bytes());
@@ -311,17 +304,26 @@ impl Stack {
         digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn deploy(&self, files: &Files, digest: &str, reasons: &[String], again: &[String]) -> Plan {
-        let labels = json!({"deploy": {"labels": {DIGEST: digest}}});
+    fn deploy(&self, files: &Files, env: &Env, digest: &str, reasons: &[String], again: &[String]) -> Plan {
+        let added_to = |name: &String| {
+            let mut deploy = json!({"labels": {DIGEST: digest}});
+            if let Some(order) = files.orders.get(name).filter(|_| self.start_first) {
+                let mut rules = order.rules.as_object().cloned().unwrap_or_default();
+                let word = if order.gap.is_none() { "start-first" } else { "stop-first" };
+                rules.insert("order".to_owned(), word.into());
+                deploy["update_config"] = Value::Object(rules);
+            }
+            json!({ "deploy": deploy })
+        };
         let mut added = Object::new();
         if let Some(version) = &files.version {
             added.insert("version".to_owned(), version.clone());
         }
-        let services: Object = files.services.iter().map(|name| (name.clone(), labels.clone())).collect();
+        let services: Object = files.services.iter().map(|name| (name.clone(), added_to(name))).collect();
         added.insert("services".to_owned(), Value::Object(services));
 
         let files_said: Vec<String> = self.files.iter().map(|file| quote(file)).collect();
-        let mut deploy = exported(&self.env)
+        let mut deploy = exported(env)
             .title(format!(
                 "docker stack deploy --compose-file {} {}",
                 files_said.join(" --compose-file "),
@@ -476,26 +478,15 @@ fn give_up(text: String, service: &Service, tasks: &[Task], more: &[Answer]) -> 
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_the_files_refer_to() {
-        let first = b"version: '3.8'\nservices:\n  web: {image: 'a:1', env_file: [./w.env]}\n  job: {image: '$X'}\nconfigs:\n  c: {file: conf/c.conf}\nsecrets:\n  s: {external: true}\n".as_slice();
-        let second = b"services:\n  db: {image: 'b:2'}\nsecrets:\n  t: {file: /etc/t}\n".as_slice();
-        let files = Files::read(&[first, second], "/srv").unwrap();
-        let list = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(" ");
-        assert_eq!(list(&files.services), "db job web");
-        assert_eq!(list(&files.images), "a:1 b:2");
-        assert_eq!(list(&files.referred), "/etc/t /srv/conf/c.conf /srv/w.env");
-        assert_eq!(files.version, Some(json!("3.8")));
-        assert!(Files::read(&[b"services: {}"], "/srv").is_err());
-        assert!(Files::read(&[b"services: ["], "/srv").is_err());
-    }
-
     fn stack(env: Value) -> Stack {
         let Value::Object(env) = env else { unreachable!() };
         Stack {
             name: "st".to_owned(),
             files: vec!["/srv/stack.yml".to_owned()],
-            env: crate::modules::docker_container::environment(&env).unwrap(),
+            env: environment(&env).unwrap(),
+            env_files: Vec::new(),
+            start_first: false,
+            redeploy: Vec::new(),
             prune: true,
             registry_auth: false,
             resolve: None,
@@ -508,11 +499,48 @@ mod tests {
 
     #[test]
     fn the_digest_changes_with_everything_that_matters() {
-        let base = stack(json!({"A": "1", "B": "2"})).digest(&[b"x"], &[]);
-        assert_eq!(base, stack(json!({"B": "2", "A": "1"})).digest(&[b"x"], &[]));
-        assert_ne!(base, stack(json!({"A": "1", "B": "3"})).digest(&[b"x"], &[]));
-        assert_ne!(base, stack(json!({"A": "1", "B": "2"})).digest(&[b"y"], &[]));
-        assert_ne!(base, stack(json!({"A": "1", "B": "2"})).digest(&[b"x"], &[Answer::Stat(None)]));
+        let digest = |env: Value, texts: &[&[u8]], referred: &[Answer]| {
+            let stack = stack(env);
+            stack.digest(texts, referred, &stack.env)
+        };
+        let base = digest(json!({"A": "1", "B": "2"}), &[b"x"], &[]);
+        assert_eq!(base, digest(json!({"B": "2", "A": "1"}), &[b"x"], &[]));
+        assert_ne!(base, digest(json!({"A": "1", "B": "3"}), &[b"x"], &[]));
+        assert_ne!(base, digest(json!({"A": "1", "B": "2"}), &[b"y"], &[]));
+        assert_ne!(base, digest(json!({"A": "1", "B": "2"}), &[b"x"], &[Answer::Stat(None)]));
+    }
+
+    #[test]
+    fn settings_of_a_file_count_as_given_ones() {
+        let answers = [
+            Answer::Bytes(None),
+            Answer::Bytes(None),
+            Answer::Bytes(None),
+            Answer::Bytes(Some(b"A=1\nB='two words'\n".to_vec())),
+        ];
+        let given = stack(json!({"A": "1", "B": "two words"}));
+        let from_file =
+            |env: Value| Stack { env_files: vec!["/srv/.env".to_owned()], ..stack(env) }.settings(&answers).unwrap();
+        assert_eq!(given.digest(&[], &[], &given.env), given.digest(&[], &[], &from_file(json!({}))));
+        let over = stack(json!({"A": "1", "B": "3"}));
+        assert_eq!(over.digest(&[], &[], &over.env), over.digest(&[], &[], &from_file(json!({"B": "3"}))));
+        let lost = Stack { env_files: vec!["/srv/.env".to_owned()], ..stack(json!({})) }.settings(&answers[..3]);
+        assert!(lost.is_err());
+    }
+
+    #[test]
+    fn the_order_of_an_update_is_added_where_the_file_says_none() {
+        let text = b"services:\n  a: {image: x, healthcheck: {test: [CMD, ok]}, deploy: {update_config: {monitor: 3s}}}\n  \
+            b: {image: x, deploy: {update_config: {order: start-first}}}\n  c: {image: x}\n  j: {image: x, deploy: {mode: replicated-job}}\n";
+        let files = Files::read(&[text], "/srv").unwrap();
+        let stack = Stack { start_first: true, ..stack(json!({})) };
+        let Plan::Change(change) = stack.deploy(&files, &Vec::new(), "d", &[], &[]) else { panic!() };
+        let Operation::Run { script, .. } = &change.operations[1] else { panic!("{change:?}") };
+        let added: Value = serde_json::from_slice(script.stdin.as_ref().unwrap()).unwrap();
+        let rules = |name: &str| added["services"][name]["deploy"]["update_config"].clone();
+        assert_eq!(rules("a"), json!({"monitor": "3s", "order": "start-first"}));
+        assert_eq!(rules("c"), json!({"order": "stop-first"}));
+        assert_eq!((rules("b"), rules("j")), (Value::Null, Value::Null));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod stage;
 
 mod job;
 mod odd;
+mod swarm;
 
 use provision::services::FleetLock;
 use serde_json::Value;
