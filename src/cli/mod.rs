@@ -49,6 +49,7 @@ mod metrics;
 mod newer;
 mod notify;
 mod odd;
+mod outlook;
 mod plan;
 mod prune;
 mod ps;
