@@ -45,7 +45,7 @@ pub const FAMILY: &[Spec] =
 #[serde(try_from = "Written")]
 pub struct Check {
     pub name: String,
-    /// The modes in which it is made; none: in all.
+    /// The modes in which it is made; none: in all. `first`: by the deployment that installs the service, and never again.
     pub when: Vec<String>,
     pub severity: Severity,
     /// It changes something or costs something: made only when asked for.

@@ -12,6 +12,9 @@ use crate::modules::check::{Check, From, Look};
 use crate::plan::Object;
 use crate::vars::Scope;
 
+/// The word under `when` of a check that only the deployment which installs the service makes.
+const FIRST: &str = "first";
+
 /// The list `service.checks`: what decides whether and where each is made, beside the check itself.
 pub(super) fn render(
     package: &Package,
@@ -52,12 +55,20 @@ pub(super) fn render(
                 Error { place: Some(place), ..Error::new(format!("check `{name}`: {error}")) }
                     .hint("docs/checks.md lists the kinds and their fields")
             })?;
+            let (first, modes): (Vec<&String>, Vec<&String>) = typed.when.iter().partition(|word| *word == FIRST);
+            if let Some(word) = modes.iter().find(|word| word.parse::<Mode>().is_err()) {
+                let text = format!("check `{}`: `when` knows no `{word}`", typed.name);
+                let words = Mode::ALL.map(Mode::word).into_iter().chain([FIRST]);
+                return Err(Error { place: Some(package.place_of(&typed.name)), ..Error::new(text) }
+                    .hint("it lists modes (debug, produccion), and `first` for the deployment that installs the service")
+                    .did_you_mean(word, words));
+            }
             let movable = matches!(&typed.look, Look::Http(http) if http.from != From::Container);
             let severity = match typed.severity {
                 crate::modules::check::Severity::Critical => "critical",
                 crate::modules::check::Severity::Warning => "warning",
             };
-            Ok(json!({"name": typed.name, "when": typed.when, "severity": severity, "side_effects": typed.side_effects,
+            Ok(json!({"name": typed.name, "when": modes, "first": !first.is_empty(), "severity": severity, "side_effects": typed.side_effects,
                 "outside": typed.look.is_outside(), "movable": movable, "services": services_of(&typed.look),
                 "check": check}))
         })

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::catalogue::{Catalogue, Package};
 use super::instance::Instance;
-use super::manifest::JobWhen;
+use super::manifest::{Confirm, JobWhen};
 use super::mode::Mode;
 use super::settings::{known_keys, secret_names};
 use super::traps;
@@ -150,6 +150,15 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     if let Some(job) = manifest.jobs.iter().find(|job| job.backup_before && manifest.backup.is_empty()) {
         say(format!("job `{}` wants a backup before it, and the package has none", job.name), "add `backup`");
     }
+    for action in &manifest.actions {
+        if action.confirm == Confirm::HostName && !action.backup_first {
+            let text = format!("action `{}` deletes data and takes no backup before", action.name);
+            say(text, "add `\"backup_first\": true`");
+        }
+        if action.backup_first && manifest.backup.is_empty() {
+            say(format!("action `{}` wants a backup before it, and the package has none", action.name), "add `backup`");
+        }
+    }
     let jobs = manifest.jobs.iter().flat_map(|job| job.check.iter().chain([&job.run]));
     let rules = manifest.doctor.iter().flat_map(|rule| std::iter::once(&rule.check).chain(&rule.fix));
     let dockerfiles = manifest.builds.iter().filter_map(|build| build.default_dockerfile.as_ref());
@@ -189,7 +198,7 @@ fn manifest(catalogue: &Catalogue, package: &Package, findings: &mut Vec<Error>)
     }
     let of_modes = manifest.modes.named().into_iter().filter_map(|mode| manifest.modes.of(mode));
     for link in manifest.links.iter().chain(of_modes.flat_map(|variant| &variant.links)) {
-        if !["http://", "https://", "tcp://"].iter().any(|scheme| link.url.starts_with(scheme)) {
+        if !["http://", "https://", "tcp://", "{{"].iter().any(|scheme| link.url.starts_with(scheme)) {
             say(
                 format!("link `{}`: `{}` is no address", link.name, link.url),
                 "it starts with http://, https:// or tcp://",

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::mode::Modes;
+use super::mode::{Mode, Modes};
 
 /// One package's `manifest.json`.
 #[derive(Clone, Debug, Deserialize)]
@@ -416,15 +416,42 @@ pub struct Action {
     /// Seconds.
     #[serde(default = "ten_minutes")]
     pub timeout: u64,
-    /// Asked about before it runs.
     #[serde(default)]
-    pub confirm: bool,
+    pub confirm: Confirm,
+    /// Refused everywhere else.
+    #[serde(default)]
+    pub mode: Option<Mode>,
     /// What the package declares as its backup is taken before.
     #[serde(default)]
     pub backup_first: bool,
     /// false: it only looks.
     #[serde(default = "yes")]
     pub changes: bool,
+}
+
+/// What is asked before an action runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Value")]
+pub enum Confirm {
+    #[default]
+    Nothing,
+    /// Yes or no.
+    Question,
+    /// The host's name, for what deletes data.
+    HostName,
+}
+
+impl TryFrom<Value> for Confirm {
+    type Error = String;
+
+    fn try_from(written: Value) -> Result<Confirm, String> {
+        match written {
+            Value::Bool(false) => Ok(Confirm::Nothing),
+            Value::Bool(true) => Ok(Confirm::Question),
+            Value::String(word) if word == "host" => Ok(Confirm::HostName),
+            other => Err(format!("`confirm` is true, false or \"host\", not {other}")),
+        }
+    }
 }
 
 fn ten_minutes() -> u64 {

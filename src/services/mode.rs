@@ -14,7 +14,8 @@ use super::manifest::Link;
 use crate::error::{Error, Result};
 use crate::vars::Scope;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     Debug,
     Produccion,

@@ -271,7 +271,11 @@ pub fn render(
     let mut links = Vec::new();
     let of_mode = manifest.modes.of(host.mode).into_iter().flat_map(|variant| &variant.links);
     for link in manifest.links.iter().chain(of_mode) {
-        links.push(json!({"name": link.name, "url": text(&link.url)?, "description": text(&link.description)?}));
+        let url = text(&link.url)?;
+        // one that there only sometimes is
+        if !url.is_empty() {
+            links.push(json!({"name": link.name, "url": url, "description": text(&link.description)?}));
+        }
     }
     let mut jobs = Vec::new();
     for job in &manifest.jobs {
@@ -291,6 +295,7 @@ pub fn render(
         actions.push(json!({
             "name": action.name, "service": action.service.clone().unwrap_or_default(), "user": action.user,
             "timeout": action.timeout, "backup_first": action.backup_first, "changes": action.changes,
+            "mode": action.mode.map(Mode::word),
             "script": script(&format!("{place}{settings}"), &package.read(&action.run)?),
         }));
     }

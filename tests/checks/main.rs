@@ -30,7 +30,18 @@ fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
     static DEPLOYED: OnceLock<()> = OnceLock::new();
     let (turn, stage) = stage::enter(&SCENE, test)?;
     DEPLOYED.get_or_init(|| {
-        stage.must(&stage.runs("deploy"), &[&["--host", "a", "--yes"], REGISTRY].concat(), 0);
+        // what is only looked at by the first deployment ends it, and is looked at again by the next one
+        let deploy = |more: &[&str], code| {
+            stage.must(&stage.runs("deploy"), &[&["--host", "a", "--yes"], REGISTRY, more].concat(), code).stderr
+        };
+        let refused = deploy(&["-e", "FIRST_RC=7"], 1);
+        assert!(refused.contains("first exec") && refused.contains("exit code 7 instead of 0"), "{refused}");
+        let record = "/var/lib/provision/services/lookout.json";
+        assert_eq!(
+            stage.inside("a", &format!("ls {record} 2>&1 || true")).split(": ").last(),
+            Some("No such file or directory")
+        );
+        deploy(&[], 0);
     });
     Some((turn, stage))
 }

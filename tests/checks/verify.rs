@@ -13,6 +13,7 @@ fn every_kind_passes_and_fails_for_real() {
     for kind in KINDS {
         assert!(well.stdout.contains(&format!("[OK] a/lookout {kind}: ")), "{kind}: {}", well.stdout);
     }
+    assert!(!well.stdout.contains("first exec"), "{}", well.stdout);
     assert!(!well.stdout.contains("[FAIL]") && !well.stdout.contains(" chat:"), "{}", well.stdout);
     assert!(well.stdout.lines().last().unwrap().starts_with("verified: "), "{}", well.stdout);
 

@@ -27,6 +27,7 @@ pub fn deliver(stage: &Stage, path: &str, id: &str, text: &str) -> String {
     stage.inside("a", &script)
 }
 
+const ALL: &str = "nexus-orchestrator,nexus-whatsapp,nexus-frontend";
 const ONLY: [&str; 5] = ["--host", "a", "--services", "@nexus", "--yes"];
 
 #[test]
@@ -42,6 +43,7 @@ fn the_seed_s4_from_top_to_bottom() {
     what_only_people_can_do_is_pending_until_it_is_done(stage, &deployed);
     trouble_is_in_the_log_and_in_the_database(stage);
     its_resources_are_bounded_and_its_data_kept(stage);
+    a_reset_is_for_the_mode_debug(stage);
 }
 
 fn a_message_arrives_once_and_is_answered(stage: &Stage) {
@@ -181,4 +183,73 @@ fn its_resources_are_bounded_and_its_data_kept(stage: &Stage) {
     let state: Value =
         serde_json::from_str(&stage.inside("a", "docker inspect versatile-nexus-orchestrator-schema")).unwrap();
     assert_eq!(state[0]["State"]["ExitCode"], 0);
+}
+
+/// What is in use is never reset, whatever the operator believes of its mode; what is worked on is, after a backup.
+fn a_reset_is_for_the_mode_debug(stage: &Stage) {
+    let runs = stage.runs("reset");
+    let reset = ["action", "nexus-orchestrator", "reset-db", "--host", "a", "--yes-really"];
+    let rows = || {
+        sql(stage, "nexus_db", "select (select count(*) from tenants) || ' ' || (select count(*) from chat_messages)")
+    };
+    let backups = || stage.inside("a", "ls /opt/ATS/VersatileHub/services/nexus-orchestrator/database/backups | wc -l");
+    let (before, kept) = (rows(), backups());
+    assert!(!before.ends_with(" 0"), "{before}");
+    let refused = stage.must(&runs, &reset, 2).stderr;
+    assert!(refused.contains("is only for the mode debug, in which a is not"), "{refused}");
+    let refused = stage.must(&runs, &[&reset[..], &["--mode", "debug"]].concat(), 1);
+    assert!(
+        refused.stderr.contains("nexus-orchestrator was deployed in produccion; nothing was touched"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!((rows(), backups()), (before, kept.clone()));
+    let debug = |words: &[&str]| stage.must(&runs, &[words, &["--mode", "debug"]].concat(), 0);
+    let links = debug(&["up", "--host", "a", "--services", ALL, "--no-deps", "--yes"]).stdout;
+    what_is_worked_on_is_open_on_this_machine_alone(stage, &links);
+    let done = debug(&reset);
+    assert!(done.stderr.contains("are new and empty"), "{}", done.stderr);
+    assert_eq!(rows(), "1 0", "the tenant stays, the conversations do not");
+    assert_ne!(backups(), kept);
+    // the tables are the application's own again
+    let id = crate::stage::lab_token();
+    assert!(deliver(stage, "/webhook", &id, "hola").ends_with(" 200"));
+    assert_eq!(rows(), "1 2");
+    the_tables_of_a_new_client_are_empty(stage);
+}
+
+fn what_is_worked_on_is_open_on_this_machine_alone(stage: &Stage, links: &str) {
+    let address = stage.inside("a", "hostname -I | cut -d' ' -f1");
+    for (port, path) in [(8000_u16, "/ready"), (8002, "/health"), (5173, "/")] {
+        let url = format!("http://localhost:{port}{path}");
+        assert!(links.lines().any(|line| line.contains(&url) && line.contains("200")), "{url}: {links}");
+        assert_eq!(
+            stage.inside("a", &format!("curl -s -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{port}{path}")),
+            "200"
+        );
+        let target = format!("{address}:{port}").parse().unwrap();
+        let tried = std::net::TcpStream::connect_timeout(&target, std::time::Duration::from_secs(1));
+        assert!(tried.is_err(), "{port} is open from outside");
+    }
+}
+
+/// The deployment that installs the orchestrator says what it finds there, and no later one looks.
+fn the_tables_of_a_new_client_are_empty(stage: &Stage) {
+    let runs = stage.runs("first");
+    let up = || {
+        stage.must(&runs, &["up", "--host", "a", "--services", ALL, "--no-deps", "--yes"], 0);
+        let mut events = last_events(&runs).into_iter();
+        events.find(|event| {
+            crate::stage::is(event, "task_finished")
+                && event["task"]["name"] == "no conversations yet"
+                && event["outcome"]["status"] != "skipped"
+        })
+    };
+    assert_eq!(up(), None);
+    // the record gone, the client is as new
+    stage.inside("a", "rm /var/lib/provision/services/nexus-orchestrator.json");
+    let looked = up().expect("it is looked at");
+    assert_eq!(looked["outcome"]["status"], "failed");
+    assert!(looked.to_string().contains("chat_conversations has 1 rows already"), "{looked}");
+    assert_eq!(up(), None);
 }
