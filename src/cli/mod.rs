@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::report::style;
 
 mod action;
+mod alike;
 mod apply;
 mod ask;
 mod aspects;

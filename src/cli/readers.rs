@@ -11,7 +11,7 @@ use crate::services::backup;
 use crate::services::manifest::Rotate;
 
 /// All files of settings, those of clients that the inventory no longer knows, too.
-fn all_files(fleet: &Fleet) -> Vec<PathBuf> {
+pub(super) fn all_files(fleet: &Fleet) -> Vec<PathBuf> {
     let folders = std::fs::read_dir(fleet.inventory.data_dir().join("vps_data")).into_iter().flatten().flatten();
     let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten());
     let mut files: Vec<PathBuf> = files
@@ -23,7 +23,7 @@ fn all_files(fleet: &Fleet) -> Vec<PathBuf> {
 }
 
 /// `clienteA/hub`
-fn short(path: &Path) -> String {
+pub(super) fn short(path: &Path) -> String {
     let part = |path: Option<&Path>| path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let name = part(Some(path)).unwrap_or_default();
     format!("{}/{}", part(path.parent()).unwrap_or_default(), name.trim_end_matches(".env.age"))

@@ -152,12 +152,14 @@ Compares stored passwords, keys and tokens by a fingerprint whose key is made an
     /// Secrets in clear in files of the project
     #[command(after_help = "Examples:
   provision secrets scan                             the whole folder
-  provision secrets scan registry inventory          e.g. before each commit
+  provision secrets scan registry inventory playbooks
+  git diff --cached --name-only -z --diff-filter=d | xargs -0 -r provision secrets scan --     what is to be committed
 
-Looks for the stored values of all clients (also as JSON, URLs and base64 show them), private keys and well-known kinds of
-tokens. Ends with 2 if there is one; says where, not what.")]
+Looks for the stored values of all clients that you can read (also as JSON, URLs and base64 show them), private keys and
+well-known kinds of tokens. Passes over what .gitignore names, encrypted files and those of more than 5 MB. Ends with 1 if it
+found something; says where and whose, never the value.")]
     Scan {
-        /// Files and folders; none: the whole folder
+        /// Files and folders; none: the folder one is in
         paths: Vec<PathBuf>,
     },
     /// Forget a value

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::alike;
 use super::common::{Fleet, FleetFlags};
 use super::execute::drive;
 use super::newer::Running;
@@ -27,6 +28,7 @@ use crate::services::fleet_lock::without_digest;
   provision status                    every client
   provision status --host clienteA
   provision status --json             for programs
+  provision status --each             a line each; without it, of more than 40 clients, those alike share one
 
 DRIFT compares the host with what would be deployed now: `no`, `settings` (a new setting, package or version waits to
 be rolled out), `edited` (somebody changed the compose file on the host), `?` (the secrets cannot be read here).
@@ -40,6 +42,9 @@ pub struct Flags {
     /// One JSON object per host and service
     #[arg(long)]
     json: bool,
+    /// A line per client and service, however many they are
+    #[arg(long, conflicts_with = "json")]
+    each: bool,
     /// Ask for the sudo password
     #[arg(short = 'K', long)]
     ask_become_pass: bool,
@@ -61,11 +66,8 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let hosts = fleet.select(&flags.host)?;
     fleet.sudo_password(flags.ask_become_pass)?;
     let answers = look(&fleet, &hosts, CancellationToken::new()).await?;
-    let mut rows = vec![
-        ["CLIENT", "SERVICE", "DECLARED", "INSTALLED", "STATE", "DRIFT", "BY HAND", "URL", "LOCK", "PINNED"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
+    let head = ["CLIENT", "SERVICE", "DECLARED", "INSTALLED", "STATE", "DRIFT", "BY HAND", "URL", "LOCK", "PINNED"];
+    let mut rows = Vec::new();
     let mut code = 0;
     for (host, answer) in &answers {
         match answer {
@@ -85,9 +87,17 @@ pub async fn main(flags: Flags) -> Result<u8> {
         }
     }
     if !flags.json {
-        leave_out_empty(&mut rows, 8);
+        let many = answers.len() > alike::MANY && !flags.each;
+        if many {
+            rows = alike::gathered(rows);
+        }
+        rows.insert(0, head.map(str::to_owned).to_vec());
+        leave_out_empty(&mut rows, if many { alike::URL } else { alike::URL + 1 });
         for (index, line) in table(&rows).into_iter().enumerate() {
             println!("{}", if index == 0 { bold(&line) } else { colour(line) });
+        }
+        if many {
+            println!("{} clients; a line for each: provision status --each", answers.len());
         }
     }
     Ok(code)

@@ -68,7 +68,7 @@ fn shared_and_guessable_values_are_found_and_not_shown() {
     set(&project, "beto", "shop/API_KEY", "ChangeMe");
     set(&project, "beto", "shop/DB_PASSWORD", "short1");
     let ended = project.run(&["secrets", "check"]);
-    assert_eq!(ended.code, 2);
+    assert_eq!(ended.code, 1);
     for piece in [
         "the same value is on 2 clients: ana shop/DB_PASSWORD, beto global/OTHER_PASSWORD",
         "beto shop/API_KEY: this is a password that everybody tries first",
@@ -96,17 +96,42 @@ fn secrets_in_files_are_found_and_not_shown() {
     project.file("registry/shop/files/url", "postgres://u:Planted%2F4711%2Bx@db\n");
     project.file("inventory/notes.md", "-----BEGIN OPENSSH PRIVATE KEY-----\nsk-abcdefghijklmnopqrstuvwxyz12\n");
     let ended = scan(&project_files);
-    assert_eq!(ended.code, 2);
+    assert_eq!(ended.code, 1);
     for piece in [
-        "playbooks/site.yml:2: a stored secret in clear",
-        "registry/shop/files/url:1: a stored secret in clear",
+        "playbooks/site.yml:2: ana shop/DB_PASSWORD in clear",
+        "registry/shop/files/url:1: ana shop/DB_PASSWORD in clear",
         "inventory/notes.md:1: a private key",
         "inventory/notes.md:2: an API key",
+        "looked through for 1 stored secrets",
     ] {
         assert!(ended.stdout.contains(piece), "{piece}\n{}", ended.stdout);
     }
     assert!(ended.stderr.contains("4 findings") && !ended.stdout.contains("Planted"), "{}", ended.stderr);
     // of the whole folder: also the tester's own key, which lies in the home of this project
-    assert!(scan(&[]).stdout.contains("home/.config/provision/identity.txt:1: an age identity"));
+    let own_key = "home/.config/provision/identity.txt:1: an age identity";
+    assert!(scan(&[]).stdout.contains(own_key));
+    // git would not keep it; named itself, it is looked into all the same
+    project.file(".gitignore", "home/\n*.md\n");
+    let ended = scan(&[]);
+    assert!(!ended.stdout.contains(own_key) && ended.stderr.contains("2 findings"), "{}", ended.stdout);
+    assert_eq!(scan(&["inventory/notes.md"]).code, 1);
+    assert_eq!(scan(&["inventory/hosts.yml"]).code, 0);
     assert_eq!(scan(&["nowhere"]).code, 2);
+}
+
+/// Who commits need not be able to read every client: what can be seen without the values is found.
+#[test]
+fn a_scan_says_whose_values_it_could_not_open() {
+    let project = Project::with_key();
+    set(&project, "ana", "shop/DB_PASSWORD", "Planted/4711+x");
+    let key = format!("ghp_{}", "aB3".repeat(12));
+    project.file("playbooks/site.yml", &format!("- hosts: all\n  vars: {{p: Planted/4711+x, q: {key}}}\n"));
+    // a colleague's identity
+    let (identity, _) = crate::project::key();
+    project.file("home/.config/provision/identity.txt", &identity);
+    let ended = project.run(&["secrets", "scan", "playbooks"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.contains("note: the values of ana/shop are not looked for: "), "{}", ended.stderr);
+    assert!(ended.stdout.contains("playbooks/site.yml:2: a GitHub token"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("Planted") && !ended.stdout.contains(&key), "{}", ended.stdout);
 }

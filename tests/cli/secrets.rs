@@ -270,7 +270,7 @@ fn the_age_of_a_value_is_noted_and_asked_for() {
     let line = text.lines().find(|line| line.starts_with("# since: DB_PASSWORD 20")).unwrap();
     project.file(FILE, &text.replace(line, "# since: DB_PASSWORD 2020-01-31"));
     let old = project.run(&["secrets", "check", "--older", "30"]);
-    assert_eq!(old.code, 2);
+    assert_eq!(old.code, 1);
     assert!(old.stdout.contains("ana shop/DB_PASSWORD: stored on 2020-01-31"), "{}", old.stdout);
     assert!(old.stdout.contains("provision secrets rotate shop/DB_PASSWORD --host ana"), "{}", old.stdout);
     project.says(&["secrets", "generate", "shop/OTHER", "--host", "ana"]);

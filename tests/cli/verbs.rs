@@ -142,6 +142,12 @@ fn a_run_becomes_a_page_and_a_junit_file() {
     let project = Project::with_key();
     let play = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: 'Write <b>', copy: {content: \"uno\\n\", dest: \"{{ playbook_dir }}/out-{{ inventory_hostname }}\"}}\n    - {name: Breaks, command: 'false', when: inventory_hostname == 'beto'}\n";
     project.file("play.yml", play);
+    // hosts that are this machine, where somebody else may be at work, each with a lock of its own
+    for host in ["ana", "beto"] {
+        let lock = project.path("locks").join(host);
+        std::fs::create_dir_all(&lock).unwrap();
+        project.file(&format!("inventory/host_vars/{host}.yml"), &format!("provision_lock_dir: {}\n", lock.display()));
+    }
     let run = project.run(&["run", "play.yml", "-D", "-e", "ansible_connection=local"]);
     assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
     let path = project.says(&["report", "--junit", "junit.xml", "--html", "page.html"]);
