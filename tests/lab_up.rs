@@ -198,6 +198,11 @@ fn left_of(prefix: &str) -> String {
         .collect()
 }
 
+/// One word for a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// What is scheduled on a machine: by its systemd, also what was missed while it was off, and by cron where there is none.
 #[tokio::test]
 async fn schedules_start_by_timer_and_by_cron() {
@@ -289,8 +294,30 @@ async fn schedules_start_by_timer_and_by_cron() {
     );
     assert_eq!(must("wc -l </root/did"), "2\n");
 
+    must(
+        "apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends cron libpam-systemd >/dev/null 2>&1",
+    );
+    // somebody who is not root: by the user's own systemd, reached from a session that says nothing of it
+    must(
+        "useradd -m -s /bin/sh ana && cp -r /root/fleet /home/ana/ && sed -i s,/root/did,/home/ana/did, /home/ana/fleet/play.yml && \
+          chown -R ana /home/ana && loginctl enable-linger ana",
+    );
+    waits("systemctl is-active --quiet \"user@$(id -u ana).service\"");
+    let ana = |script: &str| {
+        format!("runuser -u ana -- env -u XDG_RUNTIME_DIR HOME=/home/ana USER=ana sh -c 'cd ~/fleet && {script}'")
+    };
+    let added = must(&ana("provision schedule add own --verb \"run play.yml\" --on \"Sun 03:00\" --all"));
+    assert!(added.contains("wrote /home/ana/.config/systemd/user/provision-schedule-own.timer"), "{added}");
+    assert!(added.contains("own: run play.yml Sun 03:00; Sun 20"), "{added}");
+    must(&ana("provision schedule add own --verb \"run play.yml\" --on \"Sun 03:00\" --all | grep -q already"));
+    // as the timer does when a run was missed
+    must(&ana("touch -d \"-30 days\" ~/.local/share/systemd/timers/stamp-provision-schedule-own.timer && \
+         XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user restart provision-schedule-own.timer"));
+    waits("[ \"$(cat /home/ana/did)\" = here ]");
+    must(&ana("provision schedule remove own"));
+    must("! ls /home/ana/.config/systemd/user/provision-* /home/ana/fleet/schedules/*.json 2>/dev/null");
+
     // the same where systemd does not run
-    must("apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends cron >/dev/null 2>&1");
     let without = "unshare -m sh -c 'mount -t tmpfs none /run/systemd && cd /root/fleet && ";
     let zone = within(&format!(
         "{without} provision schedule add often --verb \"run play.yml\" --on 03:00 --all --timezone Asia/Tokyo'"
@@ -300,7 +327,18 @@ async fn schedules_start_by_timer_and_by_cron() {
         "{without} provision schedule add often --verb \"run play.yml\" --on $(date -d \"+70 seconds\" +%H:%M) --all'"
     ));
     assert!(added.contains("wrote /etc/cron.d/provision-often") && added.contains("not caught up"), "{added}");
+    // and of a user, beside what is in the crontab already
+    must("rm /home/ana/did; echo '0 0 1 1 * true # mine' | crontab -u ana -");
+    let own = ana("provision schedule add mine --verb \"run play.yml\" --on $(date -d \"+70 seconds\" +%H:%M) --all");
+    let unseen =
+        |script: &str| format!("unshare -m sh -c {}", quoted(&format!("mount -t tmpfs none /run/systemd && {script}")));
+    let added = must(&unseen(&own));
+    assert!(added.contains("wrote crontab") && added.contains("not caught up"), "{added}");
+    assert!(must("crontab -u ana -l").contains("# provision mine\n"));
     waits("[ \"$(wc -l </root/did)\" = 3 ]");
     must(&format!("{without} provision schedule remove often'"));
     must("[ ! -e /etc/cron.d/provision-often ]");
+    waits("[ \"$(cat /home/ana/did)\" = here ]");
+    must(&unseen(&ana("provision schedule remove mine")));
+    assert_eq!(must("crontab -u ana -l"), "0 0 1 1 * true # mine\n");
 }

@@ -50,6 +50,7 @@ mod metrics;
 mod newer;
 mod notify;
 mod odd;
+mod outlook;
 mod plan;
 mod prune;
 mod ps;

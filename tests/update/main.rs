@@ -36,6 +36,19 @@ fn until_web(answer: &str) -> String {
     )
 }
 
+/// In front of the real one: when a pull begins and ends, which takes a while. All hosts of the lab have one clock.
+const NOTE_PULLS: &str = r#"cat >/usr/local/bin/docker <<'END'
+#!/bin/sh
+[ "$1" = pull ] || exec /usr/bin/docker "$@"
+began=$(date +%s%N)
+/usr/bin/docker "$@"
+code=$?
+sleep 0.5
+echo "$began $(date +%s%N)" >>/tmp/pulls
+exit $code
+END
+chmod 755 /usr/local/bin/docker; rm -f /tmp/pulls; [ -x /usr/bin/docker ]"#;
+
 /// Waits for a container.
 const UNHEALTHY: &str = "n=0; until docker inspect --format '{{.State.Health.Status}}' sick | grep -q unhealthy; do n=$((n+1)); [ $n -lt 100 ] || exit 1; sleep 0.2; done";
 
@@ -90,6 +103,7 @@ fn a_bad_version_stops_at_the_first_client_and_goes_back() {
     let mixed = "{versions: {app: \"{{ 'bad' if inventory_hostname == 'u1' else '3' }}\"}}";
     let rules =
         ["--batch", "2,1", "--max-fail-batch", "1", "--max-fail", "0", "--on-fail", "rollback-batch", "--pulls", "1"];
+    ["u1", "u3"].iter().for_each(|host| drop(stage.inside(host, NOTE_PULLS)));
     let (ran, events) = verb(&[&["update", "--all"][..], &rules, &["-e", mixed]].concat(), 1);
     assert!(
         ran.stdout.contains("not tried, because of what failed before: u2 (1 of 3 failed, none may)"),
@@ -101,6 +115,15 @@ fn a_bad_version_stops_at_the_first_client_and_goes_back() {
     assert_eq!(["u1", "u2", "u3"].map(app), ["version 2"; 3].map(str::to_owned));
     assert_eq!(health(stage, "u3"), "healthy");
     stage.inside("u3", "docker rm -f sick");
+    // --pulls 1: both of the batch pulled, never both at once
+    let pulls = ["u1", "u3"].map(|host| {
+        let noted = stage.inside(host, "cat /tmp/pulls; rm /tmp/pulls /usr/local/bin/docker");
+        let times: Vec<u64> = noted.split_whitespace().map(|time| time.parse().unwrap()).collect();
+        times.chunks(2).map(|pull| (pull[0], pull[1])).collect::<Vec<_>>()
+    });
+    assert!(pulls.iter().all(|own| !own.is_empty()), "{pulls:?}");
+    let apart = |a: &(u64, u64), b: &(u64, u64)| a.1 <= b.0 || b.1 <= a.0;
+    assert!(pulls[0].iter().all(|a| pulls[1].iter().all(|b| apart(a, b))), "{pulls:?}");
     // everything goes back, also what an earlier batch had taken well; and whatever fails, all are done
     let last = "{versions: {app: \"{{ 'bad' if inventory_hostname == 'u3' else '3' }}\"}}";
     let (ran, _) = verb(&["update", "--all", "--batch", "1", "--on-fail", "rollback-all", "-e", last], 1);
@@ -275,30 +298,68 @@ fn every_batch_gets_the_digest_of_the_first() {
 }
 
 #[test]
-fn a_rule_that_locks_the_operator_out_is_undone_by_the_host() {
-    let Some((_turn, stage)) = stage::enter(&SCENE, "a_rule_that_locks_the_operator_out_is_undone_by_the_host") else {
+fn what_locks_the_operator_out_is_undone_by_the_host() {
+    let Some((_turn, stage)) = stage::enter(&SCENE, "what_locks_the_operator_out_is_undone_by_the_host") else {
         return;
     };
     let runs = stage.runs("lifeline");
-    let rules = || stage.inside("u3", "iptables -S INPUT");
-    let left = || {
+    let left = |host: &str| {
         stage.inside(
-            "u3",
+            host,
             "ls /var/lib/provision/lifeline; systemctl list-units --all --plain --no-legend 'provision-lifeline-*'",
         )
     };
-    let before = rules();
-    let play = |rule: &str, code: i32| {
-        let vars = serde_json::json!({ "rule": rule }).to_string();
+    // u1's address is the network daemon's to give, as on a server
+    let network = "printf '[Match]\\nName=eth0\\n[Network]\\nAddress=%s\\nGateway=%s\\n' \
+         \"$(ip -o -4 addr show eth0 | awk '{print $4}')\" \"$(ip route show default | awk '{print $3}')\" >/etc/systemd/network/10-lab.network && \
+         systemctl unmask -q systemd-networkd.service systemd-networkd.socket && systemctl start systemd-networkd && \
+         n=0; until networkctl status eth0 | grep -q 'State: routable (configured)'; do n=$((n+1)); [ $n -lt 100 ] || exit 1; sleep 0.2; done";
+    stage.inside("u1", network);
+    let state = || {
+        [
+            stage.inside(
+                "u1",
+                "cat /etc/systemd/network/*; ip -o -4 addr show eth0 | awk '{print $4}'; ip route show default",
+            ),
+            stage.inside("u2", "cat /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*; systemctl is-active ssh"),
+            stage.inside("u3", "iptables -S INPUT"),
+        ]
+    };
+    let before = state();
+    let play = |[u1, u2, u3]: [&str; 3], code: i32| {
+        let vars = serde_json::json!({ "rules": {"u1": u1, "u2": u2, "u3": u3} }).to_string();
         stage.must(&runs, &["run", "tests/update/lockout.yml", "-e", &vars], code)
     };
-    let ran = play("iptables -I INPUT -p tcp --dport 22 -j DROP", 1);
-    assert!(ran.stdout.contains("the change `rule` cut the connection; the host undid it by itself"), "{}", ran.stdout);
-    assert_eq!((rules(), left()), (before.clone(), String::new()));
-    // one that does no harm stays, and nothing is left that would undo it
-    play("iptables -I INPUT -p tcp --dport 9999 -j DROP", 0);
-    assert!(rules().contains("--dport 9999 -j DROP"), "{}", rules());
-    assert_eq!(left(), "");
+    // another subnet; an sshd that does not come up any more; a rule against everybody
+    let ran = play(
+        [
+            "sed -i 's,^Address=.*,Address=203.0.113.7/24,; /^Gateway/d' /etc/systemd/network/10-lab.network && networkctl reload",
+            "echo 'PermitNothing yes' >/etc/ssh/sshd_config.d/00-wrong.conf; systemctl restart ssh; ! systemctl is-active ssh",
+            "iptables -I INPUT -p tcp --dport 22 -j DROP",
+        ],
+        1,
+    );
+    let said = "the change `rule` cut the connection; the host undid it by itself";
+    assert!(ran.stdout.contains("3 of 3 hosts failed") && ran.stdout.contains(said), "{}", ran.stdout);
+    assert_eq!((state(), ["u1", "u2", "u3"].map(left)), (before.clone(), [""; 3].map(str::to_owned)));
+    // what does no harm stays, and nothing is left that would undo it
+    play(
+        [
+            "printf '[Route]\\nDestination=203.0.113.0/24\\nScope=link\\n' >>/etc/systemd/network/10-lab.network && networkctl reload",
+            "echo 'LoginGraceTime 45' >/etc/ssh/sshd_config.d/00-fine.conf && systemctl reload ssh",
+            "iptables -I INPUT -p tcp --dport 9999 -j DROP",
+        ],
+        0,
+    );
+    assert!(stage.inside("u1", "ip route").contains("203.0.113.0/24 dev eth0"), "{:?}", state());
+    assert!(stage.inside("u2", "sshd -T").contains("logingracetime 45"), "{:?}", state());
+    assert!(stage.inside("u3", "iptables -S INPUT").contains("--dport 9999 -j DROP"), "{:?}", state());
+    assert_eq!(["u1", "u2", "u3"].map(left), [""; 3].map(str::to_owned));
+    stage.inside(
+        "u1",
+        "systemctl mask -q --now systemd-networkd.socket systemd-networkd && rm /etc/systemd/network/10-lab.network",
+    );
+    stage.inside("u2", "rm /etc/ssh/sshd_config.d/00-fine.conf && systemctl reload ssh");
     stage.inside("u3", "iptables -D INPUT -p tcp --dport 9999 -j DROP");
 
     // a server's own firewall comes up behind such a lifeline, once
@@ -310,7 +371,7 @@ fn a_rule_that_locks_the_operator_out_is_undone_by_the_host() {
     assert!(stage.inside("u3", "ufw status").contains("22/tcp"), "{}", stage.inside("u3", "ufw status"));
     stage.must(&runs, &bootstrap, 0);
     let events = last_events(&runs);
-    assert_eq!((counts(&events, "u3", "changed"), armed(&events), left()), (0, false, String::new()));
+    assert_eq!((counts(&events, "u3", "changed"), armed(&events), left("u3")), (0, false, String::new()));
     stage.inside("u3", "ufw --force reset >/dev/null");
 }
 
