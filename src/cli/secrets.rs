@@ -97,7 +97,7 @@ enum Verb {
         /// Clients
         #[arg(long, value_name = "PATTERN")]
         host: String,
-        /// hex, base64, base64url, alnum, password, uuid
+        /// hex, base64, base64url, alnum, password, digits, uuid, age, jwt, ssh-key
         #[arg(long, default_value = "base64url")]
         kind: String,
         /// Bytes for hex and base64, characters for the others

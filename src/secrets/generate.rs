@@ -29,6 +29,10 @@ pub enum SecretKind {
     Uuid,
     /// An age identity (`AGE-SECRET-KEY-1…`); the length does not count.
     Age,
+    /// A key that signs tokens, good for HS512: 64 bytes, as `base64url`; the length does not count.
+    Jwt,
+    /// An Ed25519 key as OpenSSH writes it; the length does not count.
+    SshKey,
 }
 
 const KINDS: &[(&str, SecretKind)] = &[
@@ -41,6 +45,8 @@ const KINDS: &[(&str, SecretKind)] = &[
     ("digits", SecretKind::Digits),
     ("uuid", SecretKind::Uuid),
     ("age", SecretKind::Age),
+    ("jwt", SecretKind::Jwt),
+    ("ssh-key", SecretKind::SshKey),
 ];
 
 const LOWER: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
@@ -78,6 +84,8 @@ pub fn generate(kind: &SecretKind, length: usize) -> Result<Secret> {
         SecretKind::Password => password(length)?,
         SecretKind::Uuid => Secret::new(uuid()?),
         SecretKind::Age => Secret::new(super::keys::new_identity().0.as_str()),
+        SecretKind::Jwt => Secret::new(URL_SAFE_NO_PAD.encode(&*bytes(64)?)),
+        SecretKind::SshKey => ssh_key()?,
     })
 }
 
@@ -124,6 +132,15 @@ fn password(length: usize) -> Result<Secret> {
     }
 }
 
+fn ssh_key() -> Result<Secret> {
+    let mut seed = Zeroizing::new([0; 32]);
+    seed.copy_from_slice(&bytes(32)?);
+    let pair = ssh_key::private::Ed25519Keypair::from_seed(&seed);
+    let text = ssh_key::PrivateKey::from(pair).to_openssh(ssh_key::LineEnding::LF);
+    text.map(|text| Secret::new(text.as_str()))
+        .map_err(|error| Error::new(format!("no SSH key could be made: {error}")))
+}
+
 fn uuid() -> Result<String> {
     let mut id = bytes(16)?;
     id[6] = (id[6] & 0x0f) | 0x40;
@@ -147,6 +164,7 @@ mod tests {
             ("digits", 6, 6, "^[0-9]+$"),
             ("uuid", 1, 36, "^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"),
             ("age", 1, 74, "^AGE-SECRET-KEY-1[0-9A-Z]+$"),
+            ("jwt", 1, 86, "^[A-Za-z0-9_-]+$"),
         ] {
             let kind: SecretKind = kind.parse().unwrap();
             let (one, other) = (generate(&kind, length).unwrap(), generate(&kind, length).unwrap());
@@ -156,6 +174,18 @@ mod tests {
         }
         assert!("rot13".parse::<SecretKind>().is_err());
         assert!(generate(&SecretKind::Hex, 0).is_err());
+    }
+
+    #[test]
+    fn ssh_keys_are_what_openssh_reads() {
+        let keys = [(); 2].map(|()| generate(&SecretKind::SshKey, 32).unwrap());
+        assert_ne!(keys[0], keys[1]);
+        for key in keys {
+            let read = age::ssh::Identity::from_buffer(key.reveal().as_bytes(), None).unwrap();
+            let public = age::ssh::Recipient::try_from(read).unwrap().to_string();
+            assert!(public.starts_with("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5"), "{public}");
+            assert!(key.reveal().ends_with("-----END OPENSSH PRIVATE KEY-----\n"));
+        }
     }
 
     #[test]
