@@ -233,7 +233,9 @@ fn every_batch_gets_the_digest_of_the_first() {
     let two = found[0]["moved"].as_str().unwrap().to_owned();
     assert_eq!(found.len(), 2, "{}", ran.stdout);
     assert_eq!((&found[1]["host"], &found[1]["running"]), (&Value::from("u2"), &Value::from(one.as_str())));
-    assert_eq!(found[0]["newer"], serde_json::json!(["2"]), "tags of the same kind");
+    // the registry is not only this test's
+    let newer = found[0]["newer"].as_array().unwrap();
+    assert!(newer.contains(&"2".into()) && !newer.contains(&"1.1".into()), "tags of the same kind: {newer:?}");
     // a pin with a reason is no alarm
     let held = "{versions: {moves: {version: '1', reason: the customer tests it}}}";
     let ran = verb(&[&look[..], &["--detailed-exitcode", "-e", held]].concat(), 0);

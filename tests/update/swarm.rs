@@ -60,7 +60,7 @@ fn under_swarm_a_release_comes_back_with_its_digests() {
     )
     .unwrap();
     super::move_tag(stage, "1", "LABEL number=first");
-    super::move_tag(stage, "9", "RUN touch /bad");
+    super::move_tag(stage, "9.9", "RUN touch /bad");
     fleet.yes(&[], "1", 0);
     let first = fleet.image();
     assert!(first.starts_with("pv-moves:1@sha256:"), "{first}");
@@ -84,7 +84,7 @@ fn under_swarm_a_release_comes_back_with_its_digests() {
 
     // a bad one goes back by itself, and what runs goes on meanwhile
     let before = fleet.containers();
-    let ran = fleet.yes(&["update", "--on-fail", "rollback"], "9", 1);
+    let ran = fleet.yes(&["update", "--on-fail", "rollback"], "9.9", 1);
     assert!(ran.stdout.contains("back on the release before"), "{}", ran.stdout);
     assert_eq!((fleet.image(), fleet.containers()), (second.clone(), before));
 
@@ -120,5 +120,5 @@ fn under_swarm_a_release_comes_back_with_its_digests() {
         "u3",
         "docker swarm leave --force; rm -r /var/lib/provision/services/moves@s.* /var/lib/provision/releases/moves@s",
     );
-    stage::shell("docker rmi pv-moves:1 pv-moves:9 >/dev/null", &[]);
+    stage::shell("docker rmi pv-moves:1 pv-moves:9.9 >/dev/null", &[]);
 }
