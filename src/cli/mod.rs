@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::Result;
@@ -265,6 +266,17 @@ pub fn command() -> Command {
 }
 
 /// Parses the command line, runs it, and says how it ended.
+/// Ends with what is wrong in the command line. clap says of `provision -i inventory status` only that it is not possible.
+fn refuse(error: &clap::Error) -> ! {
+    let verb = error.get(ContextKind::InvalidSubcommand).filter(|_| error.kind() == ErrorKind::ArgumentConflict);
+    if let Some(ContextValue::String(verb)) = verb {
+        let _ = error.print();
+        eprintln!("\nhint: flags come behind the verb: provision {verb} …");
+        std::process::exit(error.exit_code());
+    }
+    error.exit()
+}
+
 pub fn main() -> ExitCode {
     // journals and secrets are for this user alone, from the first byte on
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -273,7 +285,8 @@ pub fn main() -> ExitCode {
     if let Some(dir) = std::env::var_os(detach::WORK).filter(|_| std::env::args_os().len() == 1) {
         return ExitCode::from(ended(block_on(detach::work(dir.into()))));
     }
-    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
+    let matches = command().try_get_matches().unwrap_or_else(|error| refuse(&error));
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     start_logging();
     ExitCode::from(ended(dispatch(cli)))
 }

@@ -481,6 +481,12 @@ const CASES: &[Case] = &[
         says: &["unexpected argument '--yess'", "'--yes'"],
     },
     Case {
+        what: "a flag before the verb",
+        make: nothing,
+        command: &["--host", "ana", "status"],
+        says: &["'status' cannot be used with", "hint: flags come behind the verb: provision status"],
+    },
+    Case {
         what: "@failed without a failure",
         make: nothing,
         command: &["--host", "@failed", "--yes"],

@@ -95,6 +95,12 @@ fn every_command_that_is_written_down_is_understood() {
         let text = std::fs::read_to_string(&path).unwrap();
         texts.push((path.display().to_string(), text));
     }
+    // what the demo says to go on with; `$1` is the program
+    let demo = std::fs::read_to_string(root.join("tests/lab/demo.sh")).unwrap();
+    let said: String =
+        demo.lines().filter_map(|line| Some(format!("provision {}\n", line.strip_prefix("  $1 ")?))).collect();
+    assert!(said.contains("provision status"), "{said}");
+    texts.push(("tests/lab/demo.sh".to_owned(), said));
     let mut count = 0;
     let mut wrong = Vec::new();
     for (from, text) in texts {

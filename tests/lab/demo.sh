@@ -30,7 +30,7 @@ cat <<END
 Done in $((SECONDS - began)) s: first rollout $first s, second $again s.
 
 Look around:
-  $1 -i inventory -i lab status         # what runs where
+  $1 status -i inventory -i lab         # what runs where
   $1 lab ssh clienteA                   # log in; sudo docker ps
   $1 history                            # both runs, task by task
 Take it down:
