@@ -17,6 +17,7 @@ pub mod image_registry;
 pub mod instance;
 pub mod lint;
 pub mod manifest;
+mod manifest_data;
 pub mod mode;
 mod mounted;
 pub mod parts;
