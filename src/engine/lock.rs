@@ -114,7 +114,13 @@ steal() {
     PROVISION_STEAL=
     n=-3
 }
-told() { cat "$f.by" 2>/dev/null; exit 75; }
+# a lock without a note is being taken or given back: a little later one of both is true
+told() {
+    by=$(cat "$f.by" 2>/dev/null)
+    [ -n "$by" ] || [ "$n" -ge 8 ] || return 0
+    printf '%s\n' "$by"
+    exit 75
+}
 # somebody keeps this host, or one of these services, or has worked here since this run lost the lock
 kept() {
     # a lane that broke may come back, but not behind somebody else's work

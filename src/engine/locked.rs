@@ -79,6 +79,7 @@ fn first_batches(run: &Arc<Run>, planned: &[Planned], hosts: &[String]) -> Vec<A
 }
 
 async fn ask(walk: Walk) -> (Walk, Answer) {
+    let _place = walk.place().await;
     let answer = claim(&walk).await.unwrap_or(Answer::Later);
     (walk, answer)
 }

@@ -42,7 +42,8 @@ pub(super) struct Run {
     pub emit: Emitter,
     pub cancel: CancellationToken,
     pub connections: Connections,
-    pub forks: Semaphore,
+    /// A place for each host that is worked on at once.
+    pub forks: Arc<Semaphore>,
     pub redactor: Redactor,
     pub services: Option<Arc<dyn Services>>,
     pub become_password: Option<Secret>,
@@ -307,7 +308,7 @@ pub(super) async fn run(
         emit,
         cancel,
         connections,
-        forks: Semaphore::new(job.forks.max(1)),
+        forks: Arc::new(Semaphore::new(job.forks.max(1))),
         redactor: job.redactor,
         services: job.services,
         become_password: job.become_password,

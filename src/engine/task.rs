@@ -28,10 +28,9 @@ impl Walk {
         let scope = self.scope(task);
         let once = self.flag(task.keywords.run_once.as_ref(), &scope);
         if together(&self.batch.play) && (once || self.batch.in_step() || self.observes_others(task, &scope)) {
-            let cancel = self.run.cancel.clone();
-            tokio::select! {
-                () = self.batch.pace.together(&self.host.name, &self.position) => {}
-                () = cancel.cancelled() => return Flow::End(End::Interrupted),
+            let (batch, host, position) = (self.batch.clone(), self.host.clone(), self.position.clone());
+            if self.aside(batch.pace.together(&host.name, &position)).await.is_none() {
+                return Flow::End(End::Interrupted);
             }
         }
         if self.batch.stopped() {
@@ -40,14 +39,12 @@ impl Walk {
         if !once {
             return self.task_here(task, scope).await.0;
         }
-        let cancel = self.run.cancel.clone();
-        let turn = tokio::select! {
-            turn = self.batch.pace.turn(&self.host.name, &self.position) => turn,
-            () = cancel.cancelled() => return Flow::End(End::Interrupted),
+        let (batch, host, position) = (self.batch.clone(), self.host.clone(), self.position.clone());
+        let Some(turn) = self.aside(batch.pace.turn(&host.name, &position)).await else {
+            return Flow::End(End::Interrupted);
         };
         match turn {
             Turn::Mine => {
-                let position = self.position.clone();
                 let (flow, mut shared) = self.task_here(task, scope).await;
                 if !matches!(flow, Flow::Next) {
                     shared.failed = Some(format!("`{}` failed on {}, which did it for all", task.name, self.host.name));

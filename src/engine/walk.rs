@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::host::{Fate, Host};
 use super::pace::Position;
@@ -23,6 +24,9 @@ pub(super) struct Walk {
     pub run: Arc<Run>,
     pub batch: Arc<Batch>,
     pub host: Arc<Host>,
+    /// Held from the first task to the last, so that a host that was begun is also finished; given back only while
+    /// this host waits for others, which may need it.
+    place: Option<OwnedSemaphorePermit>,
     /// The play's variables and variable files.
     pub play_vars: Vec<Layer>,
     /// Loop variables and parameters of the includes around the current task, outermost first.
@@ -78,6 +82,7 @@ impl Walk {
         Walk {
             run: batch.run.clone(),
             host,
+            place: None,
             play_vars: Vec::new(),
             inner: Vec::new(),
             position: Position::new(),
@@ -94,6 +99,7 @@ impl Walk {
     /// The whole play.
     pub async fn play(mut self) {
         let play = self.batch.play.clone();
+        self.place = self.place().await;
         let mut flow = self.sections(&play).await;
         if matches!(flow, Flow::Failed(_)) && play.force_handlers {
             self.position = vec![u32::MAX];
@@ -112,8 +118,27 @@ impl Walk {
                 self.host.end(Fate::Unreachable);
             }
         }
+        self.host.wire.forget().await;
         self.batch.note_failures();
         self.batch.pace.leave(&self.host.name);
+    }
+
+    /// Waits until this is one of the hosts that are worked on.
+    pub async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        // fails only when the semaphore is closed, which nobody does
+        self.run.forks.clone().acquire_owned().await.ok()
+    }
+
+    /// Waits for other hosts, and lets them have the place meanwhile. None: the run was interrupted.
+    pub async fn aside<T>(&mut self, wait: impl Future<Output = T>) -> Option<T> {
+        self.place = None;
+        let cancel = self.run.cancel.clone();
+        let came = tokio::select! {
+            came = wait => came,
+            () = cancel.cancelled() => return None,
+        };
+        self.place = self.place().await;
+        Some(came)
     }
 
     async fn sections(&mut self, play: &Arc<Play>) -> Flow {

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::emit::Emitter;
@@ -79,7 +78,6 @@ pub(super) struct Way<'w> {
     pub who: Option<Become>,
     pub hello: Hello,
     patience: Patience<'w>,
-    forks: &'w Semaphore,
 }
 
 /// After Ctrl-C what runs may still end, but not for ever.
@@ -108,7 +106,6 @@ impl Wire {
         who: Option<Become>,
         connections: &Connections,
         patience: Patience<'w>,
-        forks: &'w Semaphore,
         emit: &Emitter,
     ) -> Result<Way<'w>, Trouble> {
         let key = format!("{target:?}");
@@ -130,7 +127,7 @@ impl Wire {
             let took_ms = begin.elapsed().as_millis() as u64;
             emit.emit(Kind::HostConnected { host: self.host.clone(), took_ms });
         }
-        Ok(Way { wire: self, link, who, hello, patience, forks })
+        Ok(Way { wire: self, link, who, hello, patience })
     }
 
     /// Forgets what was fetched ahead: something outside of this connection may have changed the host.
@@ -247,7 +244,7 @@ impl Way<'_> {
         let foreseen = if window == 0 { Vec::new() } else { more(window) };
         let epoch = self.link.ahead().epoch;
         let asked = self.link.connection.ask_ahead(self.who.as_ref(), queries, &foreseen);
-        let (answers, further) = self.turn(asked).await?;
+        let (answers, further) = self.patience.bounds(asked).await?;
         self.link.ahead().keep(epoch, &self.who, foreseen, further);
         Ok(answers)
     }
@@ -258,7 +255,7 @@ impl Way<'_> {
         if queries.is_empty() {
             return Ok(Vec::new());
         }
-        self.turn(self.link.connection.ask(self.who.as_ref(), queries)).await
+        self.patience.bounds(self.link.connection.ask(self.who.as_ref(), queries)).await
     }
 
     fn stored(&self, queries: &[Query]) -> Option<Vec<Answer>> {
@@ -352,7 +349,7 @@ impl Way<'_> {
     }
 
     async fn carried(&self, operations: &[Operation], queries: &[Query]) -> Result<Acted, ActError> {
-        self.turn(self.link.connection.act_then_ask(self.who.as_ref(), operations, queries)).await
+        self.patience.bounds(self.link.connection.act_then_ask(self.who.as_ref(), operations, queries)).await
     }
 }
 
@@ -415,14 +412,7 @@ fn without_first(outcome: Result<Acted, ActError>) -> Result<Acted, ActError> {
     }
 }
 
-impl Way<'_> {
-    /// One of the hosts that are worked on at once; nobody holds a place while merely waiting.
-    async fn turn<T, E: From<Trouble>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        // the semaphore is never closed
-        let _place = self.forks.acquire().await;
-        self.patience.bounds(work).await
-    }
-}
+impl Way<'_> {}
 
 impl Patience<'_> {
     async fn bounds<T, E: From<Trouble>>(self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {

@@ -101,7 +101,7 @@ impl Walk {
         let run = &self.run;
         let wire = &route.host.wire;
         let patience = Patience { cancel: &run.cancel, grace: run.grace };
-        let way = wire.way(&route.target, route.who.clone(), &run.connections, patience, &run.forks, &run.emit).await?;
+        let way = wire.way(&route.target, route.who.clone(), &run.connections, patience, &run.emit).await?;
         if route.host.facts().is_empty() {
             route.host.add_facts(way.hello.facts(), false);
         }

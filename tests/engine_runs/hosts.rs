@@ -358,6 +358,30 @@ async fn a_second_run_on_the_same_host_is_told_who_is_there() {
     second_is_told(&Bench::new(&["a"])).await;
 }
 
+/// Between taking a lock and leaving a note on it, and between taking the note away and giving it back, nobody is named.
+#[tokio::test]
+async fn a_lock_that_nobody_has_signed_is_looked_at_again() {
+    let change = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: t, command: \"true\"}\n";
+    for (signed, code) in [(true, 1), (false, 0)] {
+        let bench = Bench::new(&["a"]);
+        let lock = bench.dir.path().join("lock/a/provision.lock");
+        let script = match signed {
+            true => "sleep 4; printf 'owner=eva@desk\\nrun=1\\nsince=now\\n' >\"$1.by\"; sleep 6",
+            false => "sleep 4",
+        };
+        let mut holder = std::process::Command::new("flock");
+        let mut holder = holder.arg(&lock).args(["sh", "-c", script, "sh"]).arg(&lock).spawn().unwrap();
+        while !lock.exists() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let ran = bench.run(change).await;
+        assert_eq!(ran.summary.exit_code, code, "{}", ran.story());
+        let said = format!("{:?}", ran.events);
+        assert_eq!(said.contains("another run is working on a: eva@desk, run 1"), signed, "{said}");
+        holder.wait().unwrap();
+    }
+}
+
 async fn second_is_told(bench: &Bench) {
     let long = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: t, command: sleep 4}\n";
     let short = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: looks, stat: {path: /}}\n    - {name: changes, copy: {content: x, dest: \"{{ out }}/f\"}}\n";
