@@ -41,6 +41,41 @@ async fn a_failed_run_once_task_fails_all() {
     assert!(!ran.story().contains("never"));
 }
 
+/// With fewer places than hosts, one host is brought to its end before the next begins; those that wait for all give their
+/// place away, or nobody would come.
+#[tokio::test]
+async fn a_host_is_finished_before_the_next_is_begun() {
+    let bench = Bench::new(&["a", "b", "c"]);
+    let alone = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: t, command: \"true\"}\n    - {name: u, command: \"true\"}\n";
+    for before in [false, true] {
+        let locks = Locks { before, ..Locks::default() };
+        let ran = bench.run_job(Job { forks: 1, locks, ..bench.job(alone) }).await;
+        let story = ran.story();
+        let hosts: Vec<&str> = story.lines().filter_map(|line| line.split(':').next()).collect();
+        assert_eq!(hosts, ["a", "a", "b", "b", "c", "c"], "{story}");
+    }
+
+    let meet = r#"
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: mine, set_fact: {mine: "{{ inventory_hostname }}"}}
+    - {name: once, command: echo once, run_once: true, register: r}
+    - {name: others, assert: {that: ["groups.all | map('extract', hostvars, 'mine') | list == ['a', 'b', 'c']", r.stdout == 'once'], quiet: true}}
+- hosts: all
+  gather_facts: false
+  max_fail_percentage: 50
+  tasks:
+    - {name: fails, fail: {}, when: inventory_hostname == 'b'}
+    - {name: goes on, command: "true"}
+"#;
+    let limit = Duration::from_secs(60);
+    let ran = tokio::time::timeout(limit, bench.run_job(Job { forks: 1, ..bench.job(meet) })).await;
+    let ran = ran.expect("hosts wait for each other for ever");
+    assert_eq!(ran.summary.failed, ["b"], "{}", ran.story());
+    assert_eq!(ran.story().matches("goes on [changed]").count(), 2, "{}", ran.story());
+}
+
 #[tokio::test]
 async fn hostvars_are_looked_at_when_all_have_come_that_far() {
     let bench = Bench::new(&["slow", "fast"]);
