@@ -54,6 +54,11 @@ pub enum Kind {
         hosts: Vec<String>,
         place: String,
     },
+    /// A host has no more to do in a play, also if it failed.
+    PlayFinished {
+        play: String,
+        host: String,
+    },
     /// One of a play's several batches came to its end, also if hosts of it failed.
     BatchFinished {
         play: String,

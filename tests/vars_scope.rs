@@ -296,6 +296,26 @@ fn names_are_followed_through_variables() {
     assert_eq!(of(json!(["a", "b.c == d", true])), ["a", "b", "d"]);
 }
 
+/// Lists and mappings lead back to their evaluation; whoever evaluates for years must get the memory back.
+#[test]
+fn nothing_of_an_evaluation_outlives_it() {
+    let world = world(
+        json!({"web": {"list": ["{{ name }}"], "name": "web"}, "db": {"peer": "{{ hostvars['web'].list }}", "map": {"a": "{{ peer }}"}}}),
+        &[("t.j2", "{{ map.a }}{{ vars.map }}")],
+    );
+    let scope = world.hostvars("db").unwrap();
+    let held = Arc::strong_count(&world);
+    let template = json!({"a": "{{ map }}", "b": "{{ hostvars['web'].list }}", "c": "{{ lookup('template', 't.j2') }}",
+        "d": "{{ lookup('template', 't.j2', template_vars={'map': {'a': [1]}}) }}", "e": "{{ vars.map }}"});
+    assert_eq!(scope.value(&template).unwrap()["b"], json!(["web"]));
+    assert_eq!(scope.get("map").unwrap(), Some(json!({"a": ["web"]})));
+    assert!(scope.condition(&json!("map.a == ['web'] and hostvars.web.list | length == 1")).unwrap());
+    assert_eq!(scope.expression("hostvars.db.map").unwrap(), json!({"a": ["web"]}));
+    assert!(scope.value(&json!("{{ map.none }} {{ hostvars.web.list }}")).is_err());
+    assert_eq!(text(&scope, "{{ map }}{{ hostvars.web.list }}").unwrap(), "{'a': ['web']}['web']");
+    assert_eq!(Arc::strong_count(&world), held);
+}
+
 #[test]
 fn a_large_scope_is_not_copied_for_a_small_template() {
     let mut vars = Map::new();

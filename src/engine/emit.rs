@@ -51,7 +51,9 @@ impl Emitter {
                 [url, url_result, msg].into_iter().flatten().for_each(|text| self.text(text));
             }
             Kind::Note { text, .. } => self.text(text),
-            Kind::PlayStarted { play, .. } | Kind::BatchFinished { play, .. } => self.text(play),
+            Kind::PlayStarted { play, .. } | Kind::PlayFinished { play, .. } | Kind::BatchFinished { play, .. } => {
+                self.text(play)
+            }
             Kind::HostConnected { .. } | Kind::HostFinished { .. } | Kind::RunFinished { .. } => {}
         }
     }

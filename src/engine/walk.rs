@@ -15,7 +15,7 @@ use super::host::{Fate, Host};
 use super::pace::Position;
 use super::run::{Batch, Run};
 use super::scope::object;
-use crate::event::TaskRef;
+use crate::event::{Kind, TaskRef};
 use crate::playbook::{Block, Item, Play, Task};
 use crate::vars::{Layer, Scope};
 
@@ -120,6 +120,7 @@ impl Walk {
         }
         self.host.wire.forget().await;
         self.batch.note_failures();
+        self.run.emit.emit(Kind::PlayFinished { play: play.name.clone(), host: self.host.name.clone() });
         self.batch.pace.leave(&self.host.name);
     }
 

@@ -18,6 +18,7 @@ pub struct Progress {
     total: ProgressBar,
     hosts: HashMap<String, ProgressBar>,
     tally: Tally,
+    connected: usize,
     verbose: bool,
     diff: bool,
 }
@@ -27,7 +28,7 @@ impl Progress {
         let screen = MultiProgress::new();
         let total = screen.add(ProgressBar::new_spinner().with_style(style("{spinner} {msg} {elapsed:.dim}")));
         total.enable_steady_tick(Duration::from_millis(120));
-        Progress { screen, total, hosts: HashMap::new(), tally: Tally::default(), verbose, diff }
+        Progress { screen, total, hosts: HashMap::new(), tally: Tally::default(), connected: 0, verbose, diff }
     }
 
     fn host_line(&mut self, host: &str) {
@@ -52,11 +53,16 @@ impl Progress {
     }
 
     fn total_line(&self) {
-        let all = self.tally.hosts.len();
-        let done = self.tally.hosts.values().filter(|host| host.finished).count();
+        let doing = match &self.tally.play {
+            // all are locked before the first play begins
+            (play, ..) if play.is_empty() => {
+                format!("{} of {} hosts connected", self.connected, self.tally.hosts.len())
+            }
+            (play, all, done) => format!("{play}: {done} of {all} hosts done"),
+        };
         let failed = self.tally.failed_hosts().len();
         let trouble = if failed > 0 { format!(", {failed} failed") } else { String::new() };
-        self.total.set_message(format!("{done}/{all} hosts done, {} changed{trouble}", self.tally.changed()));
+        self.total.set_message(format!("{doing}, {} changed{trouble}", self.tally.changed()));
     }
 }
 
@@ -75,6 +81,7 @@ impl Reporter for Progress {
             | Kind::TaskProgress { host, .. }
             | Kind::TaskFinished { host, .. }
             | Kind::HostFinished { host, .. } => self.host_line(&host.clone()),
+            Kind::HostConnected { .. } => self.connected += 1,
             _ => {}
         }
         self.total_line();

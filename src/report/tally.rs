@@ -15,6 +15,8 @@ pub struct Tally {
     pub user: String,
     pub check: bool,
     pub hosts: IndexMap<String, HostTally>,
+    /// The play that goes on, how many hosts it is for, and how many of them are through.
+    pub play: (String, usize, usize),
     pub failures: Vec<Trouble>,
     pub cells: Vec<Cell>,
     /// Addresses that were looked at.
@@ -141,10 +143,9 @@ impl Tally {
             Kind::RunFinished { status, exit_code, took_ms } => {
                 self.end = Some(End { status: *status, exit_code: *exit_code, took_ms: *took_ms });
             }
-            Kind::PlayStarted { .. }
-            | Kind::BatchFinished { .. }
-            | Kind::HostConnected { .. }
-            | Kind::ItemFinished { .. } => {}
+            Kind::PlayStarted { play, hosts, .. } => self.play = (play.clone(), hosts.len(), 0),
+            Kind::PlayFinished { .. } => self.play.2 += 1,
+            Kind::BatchFinished { .. } | Kind::HostConnected { .. } | Kind::ItemFinished { .. } => {}
         }
     }
 

@@ -27,6 +27,28 @@ pub(super) struct Eval {
     shared: Arc<Shared>,
 }
 
+/// An evaluation as whoever began it holds it. What is known of a variable may lead back to its evaluation, so at the end
+/// of this one all of it is forgotten, or nothing of it would ever be freed.
+pub(super) struct Whole(Arc<Eval>);
+
+impl std::ops::Deref for Whole {
+    type Target = Arc<Eval>;
+
+    fn deref(&self) -> &Arc<Eval> {
+        &self.0
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        let others = std::mem::take(&mut *lock(&self.0.shared.hosts));
+        for eval in others.values().chain([&self.0]) {
+            let known = std::mem::take(&mut *lock(&eval.known));
+            drop(known);
+        }
+    }
+}
+
 /// What evaluations that look into other hosts' variables have in common.
 #[derive(Default)]
 struct Shared {
@@ -70,8 +92,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Eval {
-    pub fn new(scope: &Scope) -> Arc<Eval> {
-        Eval::of(scope.clone(), String::new(), Arc::default())
+    pub fn new(scope: &Scope) -> Whole {
+        Whole(Eval::of(scope.clone(), String::new(), Arc::default()))
     }
 
     fn of(scope: Scope, host: String, shared: Arc<Shared>) -> Arc<Eval> {

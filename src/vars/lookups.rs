@@ -84,16 +84,14 @@ fn file(eval: &Arc<Eval>, term: &Value, args: &Args) -> Result<Value, Error> {
 
 fn template(eval: &Arc<Eval>, term: &Value, args: &Args) -> Result<Value, Error> {
     let (path, content) = read(eval, LookupKind::Template, &text(term)?)?;
-    let with = match args.name("template_vars") {
+    let rendered = match args.name("template_vars") {
         Some(vars) => match super::json::to_json(vars).map_err(Fault::into_error)? {
-            serde_json::Value::Object(map) => Eval::new(&eval.scope.with(map, true)),
+            serde_json::Value::Object(map) => engine::text(&Eval::new(&eval.scope.with(map, true)), &content, &path),
             _ => return Err(wrong("`template_vars` is a mapping")),
         },
-        None => eval.clone(),
+        None => engine::text(eval, &content, &path),
     };
-    engine::text(&with, &content, &path)
-        .map(Value::from)
-        .map_err(|fault| fault.within(&path.display().to_string()).into_error())
+    rendered.map(Value::from).map_err(|fault| fault.within(&path.display().to_string()).into_error())
 }
 
 fn variable(eval: &Arc<Eval>, term: &Value, args: &Args) -> Result<Value, Error> {
