@@ -14,29 +14,40 @@ pub(super) const URL: usize = 7;
 
 /// Rows that differ only in the client, the instance of the package and the URL become one, with the clients counted.
 /// What most have is first: the last lines are the ones to look at. `rows` are without their head.
-pub(super) fn gathered(rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
-    let mut groups: IndexMap<Vec<String>, Vec<String>> = IndexMap::new();
-    for mut row in rows {
-        let client = std::mem::take(&mut row[CLIENT]);
-        if let Some((package, _)) = row[SERVICE].split_once('@') {
-            row[SERVICE] = package.to_owned();
-        }
+pub(super) fn gathered(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    for row in &mut rows {
+        row[SERVICE] = package(&row[SERVICE]).to_owned();
         if let Some(url) = row.get_mut(URL) {
             url.clear();
         }
+    }
+    let mut rows = counted(rows);
+    rows.sort_by_key(|(clients, _)| std::cmp::Reverse(*clients));
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+/// The package of an instance: `chat` of `chat@tienda2`.
+pub(super) fn package(service: &str) -> &str {
+    service.split('@').next().unwrap_or(service)
+}
+
+/// Rows that differ only in the client become one that names the first of them, and how many they are.
+pub(super) fn counted(rows: Vec<Vec<String>>) -> Vec<(usize, Vec<String>)> {
+    let mut groups: IndexMap<Vec<String>, Vec<String>> = IndexMap::new();
+    for mut row in rows {
+        let client = std::mem::take(&mut row[CLIENT]);
         let clients = groups.entry(row).or_default();
         if clients.last() != Some(&client) {
             clients.push(client);
         }
     }
-    groups.sort_by(|_, one, _, other| other.len().cmp(&one.len()));
     let row = |(mut row, clients): (Vec<String>, Vec<String>)| {
         let clients: Vec<&str> = clients.iter().map(String::as_str).collect();
         row[CLIENT] = match clients.len() {
             1 => clients[0].to_owned(),
             all => format!("{all}: {}", named(&clients)),
         };
-        row
+        (clients.len(), row)
     };
     groups.into_iter().map(row).collect()
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::Value;
 
+use super::alike;
 use super::common::{Fleet, FleetFlags, confirm};
 use super::consent::Consent;
 use super::detach::send;
@@ -312,6 +313,7 @@ pub fn no_parts_under_swarm(rollout: &Rollout, verb: &str) -> Result<()> {
 }
 
 fn overview(rollout: &Rollout) {
+    let many = rollout.hosts.len() > alike::MANY;
     let mut rows = Vec::new();
     for host in rollout.hosts.values() {
         let parts = |service: &Rendered| {
@@ -323,11 +325,14 @@ fn overview(rollout: &Rollout) {
             let reason = service.pin.as_ref().and_then(|pin| pin.reason.as_ref());
             reason.map(|reason| format!(" (pinned: {reason})")).unwrap_or_default()
         };
-        let services = host
-            .services
-            .iter()
-            .map(|service| format!("{} {}{}{}", service.id, service.version, parts(service), why(service)));
+        let services = host.services.iter().map(|service| {
+            let name = if many { alike::package(&service.id) } else { &service.id };
+            format!("{name} {}{}{}", service.version, parts(service), why(service))
+        });
         rows.push(vec![host.host.clone(), services.collect::<Vec<_>>().join(", ")]);
+    }
+    if many {
+        rows = alike::counted(rows).into_iter().map(|(_, row)| row).collect();
     }
     for line in style::table(&rows) {
         eprintln!("{line}");

@@ -47,18 +47,21 @@ fn link(host: &str, service: &str, result: &Object) -> Option<Link> {
     })
 }
 
-/// The table.
-pub fn lines(links: &[Link]) -> Vec<String> {
-    if links.is_empty() {
-        return Vec::new();
+/// The table; of many clients only those that do not answer, and how many do.
+pub fn lines(links: &[Link], many: bool) -> Vec<String> {
+    let shown: Vec<&Link> = links.iter().filter(|link| !many || !link.answers).collect();
+    let well = links.len() - shown.len();
+    let rest = (well > 0).then(|| format!("{well} addresses answer as they should"));
+    if shown.is_empty() {
+        return rest.into_iter().collect();
     }
     let head = ["CLIENT", "SERVICE", "LINK", "URL", "ANSWER", ""].map(str::to_owned);
-    let rows = links.iter().map(|link| {
+    let rows = shown.iter().map(|link| {
         [&link.host, &link.service, &link.name, &link.url, &link.result, &link.description].map(Clone::clone)
     });
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).map(Vec::from).collect();
     let mut lines = table(&rows);
-    for (line, link) in lines.iter_mut().skip(1).zip(links) {
+    for (line, link) in lines.iter_mut().skip(1).zip(&shown) {
         let paint = if link.answers { green } else { red };
         // from the right: a part of a name may read like an answer
         if let Some(at) = line.rfind(&link.result).filter(|_| !link.result.is_empty()) {
@@ -68,6 +71,7 @@ pub fn lines(links: &[Link]) -> Vec<String> {
     if let Some(head) = lines.first_mut() {
         *head = bold(head);
     }
+    lines.extend(rest);
     lines
 }
 
@@ -97,9 +101,9 @@ mod tests {
         let links: Vec<Link> = [looped, single, event("debug", json!({"url": "x"}))].iter().flat_map(of).collect();
         let shown: Vec<String> = links.iter().map(|l| format!("{} {} {}", l.name, l.answers, l.result)).collect();
         assert_eq!(shown, ["Docs true 200 in 4 ms", "DB false does not answer", "Shop true 200 in 9 ms"]);
-        let table = lines(&links);
+        let table = lines(&links, false);
         assert_eq!(table.len(), 4);
         assert!(table[1].contains("http://localhost:8000/docs") && table[1].contains("Swagger"), "{table:?}");
-        assert!(lines(&[]).is_empty());
+        assert!(lines(&[], false).is_empty());
     }
 }

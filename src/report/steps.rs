@@ -1,7 +1,9 @@
 //! What only people can do: the steps of `manual_steps` that nobody has marked as done, as a table at the end of a run.
 
+use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::causes::named;
 use super::style::{bold, table, yellow};
 use crate::event::{Event, Kind};
 
@@ -48,13 +50,22 @@ pub fn of(event: &Event) -> Vec<Step> {
     steps.collect()
 }
 
-/// The table of what is pending.
-pub fn lines(steps: &[Step]) -> Vec<String> {
-    let pending = steps.iter().filter(|step| step.done.is_none());
-    let rows = pending.map(|step| {
+/// The table of what is pending; of many clients each step once.
+pub fn lines(steps: &[Step], many: bool) -> Vec<String> {
+    let mut rows: IndexMap<[&str; 4], Vec<&str>> = IndexMap::new();
+    let mut alone = Vec::new();
+    for step in steps.iter().filter(|step| step.done.is_none()) {
         let weight = if step.critical { "critical" } else { "pending" };
-        [step.host.as_str(), &step.service, &step.id, weight, &step.text].map(str::to_owned).to_vec()
-    });
+        let what = [step.service.as_str(), &step.id, weight, &step.text];
+        match many {
+            true => rows.entry(what).or_default().push(&step.host),
+            false => alone.push((what, vec![step.host.as_str()])),
+        }
+    }
+    let rows = rows
+        .into_iter()
+        .chain(alone)
+        .map(|(what, hosts)| std::iter::once(named(&hosts)).chain(what.map(str::to_owned)).collect::<Vec<_>>());
     let head = ["CLIENT", "SERVICE", "BY HAND", "", ""].map(str::to_owned).to_vec();
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     if rows.len() == 1 {
@@ -89,8 +100,8 @@ mod tests {
         let kind = Kind::TaskFinished { host: "a".to_owned(), task, outcome: Box::new(outcome) };
         let steps = of(&Event { at: String::new(), run: String::new(), seq: 0, kind });
         assert_eq!(steps[1].done.as_ref().map(|done| done.by.as_str()), Some("ana@desk"));
-        let shown = lines(&steps);
+        let shown = lines(&steps, false);
         assert!(shown.len() == 3 && shown[1].contains("share") && shown[1].contains("critical"), "{shown:?}");
-        assert!(lines(&steps[1..]).is_empty());
+        assert!(lines(&steps[1..], true).is_empty());
     }
 }

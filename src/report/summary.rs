@@ -25,18 +25,15 @@ pub fn lines(tally: &Tally) -> Vec<String> {
         lines.extend(matrix(&cells));
         lines.push(String::new());
     }
-    for table in [super::links::lines(&tally.links), super::steps::lines(&tally.steps)] {
+    let many = tally.hosts.len() > DETAILED;
+    for table in [super::links::lines(&tally.links, many), super::steps::lines(&tally.steps, many)] {
         if !table.is_empty() {
             lines.extend(table);
             lines.push(String::new());
         }
     }
     lines.extend(recap(tally));
-    let steps = tally.notes.iter().filter(|(_, level, _)| *level == Level::Warning);
-    for (host, _, text) in steps {
-        let who = host.as_ref().map(|host| format!("{host}: ")).unwrap_or_default();
-        lines.push(format!("{} {who}{text}", yellow("warning:")));
-    }
+    lines.extend(warnings(tally));
     lines.extend(failures(tally));
     lines.push(verdict(tally));
     lines
@@ -120,6 +117,22 @@ fn signs(cells: &[Cell]) -> Vec<String> {
         rows.push(row);
     }
     table(&rows)
+}
+
+/// What was warned of, each text once, with the hosts that it is about.
+fn warnings(tally: &Tally) -> Vec<String> {
+    let mut texts: IndexMap<&str, IndexSet<&str>> = IndexMap::new();
+    for (host, level, text) in &tally.notes {
+        if *level == Level::Warning {
+            texts.entry(text).or_default().extend(host.as_deref());
+        }
+    }
+    let line = |(text, hosts): (&str, IndexSet<&str>)| {
+        let hosts: Vec<&str> = hosts.into_iter().collect();
+        let who = if hosts.is_empty() { String::new() } else { format!("{}: ", causes::named(&hosts)) };
+        format!("{} {who}{text}", yellow("warning:"))
+    };
+    texts.into_iter().map(line).collect()
 }
 
 fn recap(tally: &Tally) -> Vec<String> {
@@ -314,6 +327,15 @@ mod tests {
         let names: Vec<String> = (0..1000).map(|n| format!("h{n:03}")).collect();
         let mut kinds: Vec<Kind> = names.iter().map(|name| cell(name, "shop@mall")).collect();
         kinds.extend(names[300..].iter().map(|name| failed(name)));
+        for name in &names {
+            let text = "Docker 20.10.24 is older than 24.0".to_owned();
+            kinds.push(Kind::Note { host: Some(name.clone()), level: Level::Warning, text });
+            let reached =
+                serde_json::json!({"url": format!("https://{name}.test"), "answers": name != "h007", "result": "x"});
+            kinds.push(finished(name, "link_check", reached));
+            let step = serde_json::json!({"id": "share", "text": "Share it", "critical": true, "done": null});
+            kinds.push(finished(name, "manual_steps", serde_json::json!({"steps": [step]})));
+        }
         kinds.push(Kind::RunFinished { status: RunStatus::Failed, exit_code: 1, took_ms: 1500 });
         let tally = tally(&["provision", "--all", "--yes"], kinds);
         let lines = lines(&tally);
@@ -324,5 +346,14 @@ mod tests {
             text.contains("h309 and 690 more") && text.contains("then     provision --yes --host @failed"),
             "{text}"
         );
+        assert_eq!(text.matches("h009 and 990 more: Docker 20.10.24 is older than 24.0").count(), 1, "{text}");
+        assert!(text.contains("https://h007.test") && text.contains("999 addresses answer as they should"), "{text}");
+        assert_eq!(text.matches("Share it").count(), 1, "{text}");
+    }
+
+    fn finished(host: &str, action: &str, result: Value) -> Kind {
+        let task = TaskRef { action: action.to_owned(), service: Some("shop".to_owned()), ..TaskRef::default() };
+        let outcome = Outcome { result: result.as_object().cloned().unwrap_or_default(), ..Outcome::default() };
+        Kind::TaskFinished { host: host.to_owned(), task, outcome: Box::new(outcome) }
     }
 }
