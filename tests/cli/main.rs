@@ -9,6 +9,7 @@ mod browser;
 mod common_settings;
 mod declare;
 mod explain;
+mod fleet_lock;
 mod guard;
 mod handover;
 mod help;
