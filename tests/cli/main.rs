@@ -21,6 +21,7 @@ mod modes;
 mod notify;
 mod profiles;
 mod project;
+mod recipes;
 mod report;
 mod secrets;
 mod shards;
