@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod stage;
 
+mod fresh;
 mod job;
 mod odd;
 mod swarm;
