@@ -1,7 +1,7 @@
 //! What goes wrong before a host is touched: mistakes in files, flags and settings, each with its place.
 //!
 //! A host's failure is never an [`Error`]; it is an [`Outcome`](crate::event::Outcome). An `Error` means *we* could
-//! not run, and ends in exit code 2.
+//! not run, and ends in exit code 2, but for one that means that there is nothing to run.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -54,6 +54,8 @@ pub struct Error {
     /// What to do about it, as a sentence without a full stop.
     pub hint: Option<String>,
     pub also: Vec<Error>,
+    /// No mistake: there is nothing to do, which is well (exit code 0).
+    pub well: bool,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -61,6 +63,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     pub fn new(text: impl Into<String>) -> Self {
         Error { text: text.into(), ..Error::default() }
+    }
+
+    /// There is nothing to do: whoever asked goes no further, and no alarm is raised.
+    pub fn nothing_to_do(text: impl Into<String>) -> Self {
+        Error { well: true, ..Error::new(text) }
     }
 
     /// A mistake at a place; the source line is read from the file if it still can be.

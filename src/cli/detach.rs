@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use indexmap::IndexMap;
@@ -15,7 +16,7 @@ use super::common::{Fleet, command_line};
 use super::execute::{RunFlags, drive, execute, store_secrets};
 use super::slice::{Book, load_book};
 use super::status::ask;
-use crate::engine::{GRACE, Job, Kept, Locks};
+use crate::engine::{GRACE, Job, Kept, Locks, PATIENCE, is_kept_by};
 use crate::error::{Error, Result};
 use crate::inventory::Inventory;
 use crate::plan::{Failure, Object};
@@ -28,6 +29,9 @@ use crate::vars::Scope;
 
 /// Set for the runner: the folder with its work.
 pub const WORK: &str = "PROVISION_WORK";
+
+/// Set for the runner: the folder of the host's lock.
+const LOCKS: &str = "PROVISION_LOCKS";
 
 /// All that a host needs to work alone.
 #[derive(Serialize, Deserialize)]
@@ -47,6 +51,8 @@ struct Work {
     held: bool,
     command: Vec<String>,
     secrets: Vec<String>,
+    /// The process that hands this over, on the machine that may sleep; it holds the host's lock meanwhile.
+    sender: u32,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -119,6 +125,7 @@ pub async fn send(
             held: flags.held,
             command: command_line(),
             secrets: fleet.redactor.forms(),
+            sender: std::process::id(),
         };
         let text = serde_json::to_vec(&work).map_err(|error| Error::new(error.to_string()))?;
         // a template would be looked for in plain text
@@ -189,7 +196,7 @@ pub async fn work(dir: PathBuf) -> Result<u8> {
     }
     std::env::set_current_dir(&dir).map_err(trouble("the folder of the work"))?;
     let inventory = inventory(&work)?;
-    wait_for_the_sender().await;
+    wait_for(work.sender).await;
     let redactor = Redactor::new();
     work.secrets.iter().for_each(|secret| redactor.add(secret));
     let journal = journal::Journal::create(Path::new("runs"), &work.run)?;
@@ -242,12 +249,11 @@ fn inventory(work: &Work) -> Result<Inventory> {
     inventory
 }
 
-/// Whoever started this holds the lock until all hosts are started.
-async fn wait_for_the_sender() {
-    for _ in 0..120 {
-        if !Path::new("/run/lock/provision.lock.by").exists() {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+/// Whoever started this holds the lock until all hosts are started, or until its own end is noticed.
+async fn wait_for(sender: u32) {
+    let Ok(dir) = std::env::var(LOCKS) else { return };
+    let begun = Instant::now();
+    while is_kept_by(Path::new(&dir), sender) && begun.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

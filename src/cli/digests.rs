@@ -5,12 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::common::{Fleet, lock_path};
 use super::resume;
 use super::slice::{Dependencies, SliceFlags};
 use crate::error::{Error, Result};
 use crate::event::{Event, Kind, Status};
 use crate::report::{Reporter, style};
+use crate::services::fleet_lock::without_digest;
 use crate::services::image_registry::{self, Sources};
 use crate::services::render::Rendered;
 use crate::services::world::host_scope;
@@ -123,7 +126,7 @@ pub fn sources(fleet: &Fleet, host: &str) -> Result<Sources> {
     let scope = host_scope(&fleet.inventory, host, &fleet.extra_vars);
     let list = |name: &str| -> Result<Vec<String>> {
         let value = scope.get(name).map_err(|fault| Error::new(format!("host `{host}`: {name}: {}", fault.text)))?;
-        let items = value.as_ref().and_then(serde_json::Value::as_array).into_iter().flatten();
+        let items = value.as_ref().and_then(Value::as_array).into_iter().flatten();
         Ok(items.filter_map(|item| item.as_str().map(str::to_owned)).collect())
     };
     Ok(Sources { mirrors: list("docker_registry_mirrors")?, insecure: list("docker_insecure_registries")? })
@@ -162,8 +165,12 @@ pub struct Promotion {
     /// As the file was.
     before: FleetLock,
     wanted: Vec<(String, String)>,
-    /// Nobody has these any more.
+    /// No client's inventory leads to these any more.
     unused: Vec<String>,
+    /// Everybody who takes part, also those without services.
+    hosts: BTreeSet<String>,
+    /// Host → the images of all that is installed there, by its own account in this run.
+    installed: BTreeMap<String, BTreeSet<String>>,
     /// Host and service → images.
     users: BTreeMap<(String, String), BTreeSet<String>>,
     well: BTreeSet<(String, String)>,
@@ -195,6 +202,8 @@ impl Promotion {
             before,
             wanted,
             unused,
+            hosts: rollout.hosts.keys().cloned().collect(),
+            installed: BTreeMap::new(),
             users,
             ended: well.iter().map(|(host, _)| host.clone()).collect(),
             well,
@@ -216,6 +225,30 @@ impl Promotion {
             })
         };
         self.wanted.iter().filter(|(image, _)| taken(image)).cloned().collect()
+    }
+
+    /// What nobody has any more, and why the rest of what no inventory leads to stays: a service may be installed that is
+    /// declared nowhere.
+    fn gone(&self) -> (Vec<String>, Vec<String>) {
+        if !self.all_well() {
+            return (Vec::new(), Vec::new());
+        }
+        let silent: Vec<&str> =
+            self.hosts.iter().filter(|host| !self.installed.contains_key(*host)).map(String::as_str).collect();
+        if !self.unused.is_empty() && !silent.is_empty() {
+            let why = format!("not known whether it is still installed on {}", silent.join(", "));
+            return (Vec::new(), vec![format!("kept, {why}: {}", self.unused.join(", "))]);
+        }
+        let (mut gone, mut kept) = (Vec::new(), Vec::new());
+        for image in &self.unused {
+            let owners = self.installed.iter().filter(|(_, images)| images.contains(image));
+            let owners: Vec<&str> = owners.map(|(host, _)| host.as_str()).collect();
+            match owners.is_empty() {
+                true => gone.push(image.clone()),
+                false => kept.push(format!("kept, declared nowhere but installed on {}: {image}", owners.join(", "))),
+            }
+        }
+        (gone, kept)
     }
 
     /// Whether every client has taken everything, so that what nobody has any more may go.
@@ -264,6 +297,13 @@ impl Reporter for Promotion {
                     }
                 };
             }
+            Kind::TaskFinished { host, task, outcome } if task.action == "host_requirements" => {
+                if let Some(services) = outcome.result.get("installed").and_then(Value::as_object) {
+                    let images = services.values().filter_map(Value::as_array).flatten().filter_map(Value::as_str);
+                    let images = images.map(|image| without_digest(image).to_owned()).collect();
+                    self.installed.insert(host.clone(), images);
+                }
+            }
             Kind::BatchFinished { hosts, .. } => {
                 self.ended.extend(hosts.iter().cloned());
                 let earned = self.earned();
@@ -285,7 +325,7 @@ impl Reporter for Promotion {
 
     fn finish(&mut self) {
         let earned = self.earned();
-        let gone = if self.all_well() { self.unused.clone() } else { Vec::new() };
+        let (gone, kept) = self.gone();
         if let Err(error) = self.write(&earned, &gone) {
             eprintln!("{}", style::red(&error.to_string()));
             return;
@@ -301,13 +341,17 @@ impl Reporter for Promotion {
         if !gone.is_empty() {
             eprintln!("{}", style::dim(&format!("{file}: taken out, nobody has it any more: {}", gone.join(", "))));
         }
+        kept.iter().for_each(|line| eprintln!("{}", style::dim(&format!("{file}: {line}"))));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::event::Counts;
+    use crate::event::{Counts, Outcome, TaskRef};
+    use crate::plan::Object;
 
     fn promotion(path: PathBuf) -> Promotion {
         let digest = |letter: &str| format!("sha256:{}", letter.repeat(64));
@@ -317,6 +361,8 @@ mod tests {
             wanted: vec![("app:1".to_owned(), digest("b")), ("db:1".to_owned(), digest("c"))],
             before: FleetLock::default(),
             unused: vec!["old:1".to_owned()],
+            hosts: BTreeSet::from(["a".to_owned(), "b".to_owned()]),
+            installed: BTreeMap::new(),
             users: BTreeMap::from([
                 (cell("a", "app"), BTreeSet::from(["app:1".to_owned()])),
                 (cell("b", "app"), BTreeSet::from(["app:1".to_owned()])),
@@ -337,6 +383,13 @@ mod tests {
     fn service(host: &str, service: &str, status: Status) -> Kind {
         let (host, service, version) = (host.to_owned(), service.to_owned(), "1".to_owned());
         Kind::ServiceFinished { host, service, status, version, url: None, url_result: None, took_ms: 1, msg: None }
+    }
+
+    /// What the look before the update says that there is.
+    fn has(host: &str, installed: Value) -> Kind {
+        let task = TaskRef { action: "host_requirements".to_owned(), ..TaskRef::default() };
+        let result = Object::from_iter([("installed".to_owned(), installed)]);
+        Kind::TaskFinished { host: host.to_owned(), task, outcome: Box::new(Outcome { result, ..Outcome::default() }) }
     }
 
     fn host(host: &str, failed: u32) -> Kind {
@@ -411,13 +464,27 @@ mod tests {
         taken_back.finish();
         assert_eq!(read(), old);
 
-        // all is well: what nobody has any more goes
-        let mut well = run();
-        for (name, id) in [("a", "app"), ("b", "app"), ("b", "db")] {
-            hear(&mut well, service(name, id, Status::Ok));
-        }
-        ["a", "b"].into_iter().for_each(|name| hear(&mut well, host(name, 0)));
-        well.finish();
-        assert_eq!(read().images().collect::<Vec<_>>(), ["app:1", "db:1"]);
+        // all is well: what is declared nowhere goes, if it is installed nowhere either, as far as everybody has said
+        let images = |said: &[(&str, Value)]| {
+            old.write(&path).unwrap();
+            let mut well = run();
+            said.iter().for_each(|(name, installed)| hear(&mut well, has(name, installed.clone())));
+            for (name, id) in [("a", "app"), ("b", "app"), ("b", "db")] {
+                hear(&mut well, service(name, id, Status::Ok));
+            }
+            ["a", "b"].into_iter().for_each(|name| hear(&mut well, host(name, 0)));
+            let why = well.gone().1;
+            well.finish();
+            (read().images().map(str::to_owned).collect::<Vec<_>>().join(" "), why.join("; "))
+        };
+        let ours = json!({"app": ["app:1"]});
+        let theirs = json!({"app": ["app:1"], "extra": [format!("old:1@sha256:{}", "d".repeat(64))]});
+        let says = |images: &str, why: &str| (images.to_owned(), why.to_owned());
+        assert_eq!(images(&[("a", ours.clone()), ("b", json!({}))]), says("app:1 db:1", ""));
+        let why = "kept, declared nowhere but installed on b: old:1";
+        assert_eq!(images(&[("a", ours.clone()), ("b", theirs)]), says("app:1 db:1 old:1", why));
+        let why = "kept, not known whether it is still installed on b: old:1";
+        assert_eq!(images(&[("a", ours.clone())]), says("app:1 db:1 old:1", why));
+        assert_eq!(images(&[("a", ours), ("b", Value::Null)]), says("app:1 db:1 old:1", why));
     }
 }

@@ -291,10 +291,16 @@ pub fn main() -> ExitCode {
     ExitCode::from(ended(dispatch(cli)))
 }
 
-/// The exit code; an error is said.
+/// The exit code; an error is said, and so is why there is nothing to do.
 fn ended(result: Result<u8>) -> u8 {
     result.unwrap_or_else(|error| {
-        eprintln!("{} {}", style::red("error:"), common::redactor().text(&error.to_string()));
+        let text = error.to_string();
+        let text = common::redactor().text(&text);
+        if error.well {
+            eprintln!("{text}");
+            return 0;
+        }
+        eprintln!("{} {text}", style::red("error:"));
         USAGE
     })
 }

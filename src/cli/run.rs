@@ -38,7 +38,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let fleet = flags.fleet.load()?;
     let mut limit = flags.limit.as_deref().map(|pattern| fleet.select(pattern)).transpose()?.unwrap_or_default();
     if let Some(shard) = flags.shard {
-        limit = shard.of_hosts(&if limit.is_empty() { fleet.select("all")? } else { limit });
+        limit = shard.of_hosts(&if limit.is_empty() { fleet.select("all")? } else { limit })?;
     }
     let path = shipped::locate(std::path::Path::new("."), &flags.playbook.to_string_lossy()).unwrap_or(flags.playbook);
     let plays = playbook::load(&path)?;

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
+use crate::error::{Error, Result};
+
 /// Which part of how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shard {
@@ -15,7 +17,7 @@ pub struct Shard {
 impl FromStr for Shard {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Shard, String> {
+    fn from_str(text: &str) -> std::result::Result<Shard, String> {
         let number = |text: &str| text.trim().parse::<usize>().ok();
         let found = text.split_once('/').and_then(|(index, of)| Some(Shard { index: number(index)?, of: number(of)? }));
         match found {
@@ -42,15 +44,16 @@ impl Shard {
         hosts.iter().filter(|host| mine.contains(host)).cloned().collect()
     }
 
-    /// This part of the hosts, said on stderr. If there are fewer hosts than parts, one that has none ends here, well.
-    pub fn of_hosts(self, hosts: &[String]) -> Vec<String> {
+    /// This part of the hosts, said on stderr. Err: there are fewer hosts than parts, and this one has nothing to do.
+    pub fn of_hosts(self, hosts: &[String]) -> Result<Vec<String>> {
         let mine = self.pick(hosts);
-        eprintln!("part {self}: {} of {} clients", mine.len(), hosts.len());
+        let said = format!("part {self}: {} of {} clients", mine.len(), hosts.len());
+        // an empty list of hosts means every host further on
         if mine.is_empty() {
-            // an empty list of hosts means every host further on
-            std::process::exit(0);
+            return Err(Error::nothing_to_do(said));
         }
-        mine
+        eprintln!("{said}");
+        Ok(mine)
     }
 
     /// The part that a command line asked for, and the command without it.
@@ -105,6 +108,8 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Shard>(), Err(why.to_owned()));
         }
+        let nobody = Shard { index: 3, of: 3 }.of_hosts(&["a".to_owned(), "b".to_owned()]).unwrap_err();
+        assert_eq!((nobody.to_string().as_str(), nobody.well), ("part 3/3: 0 of 2 clients", true));
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         for line in ["provision up --shard 2/3 --all", "provision up --shard=2/3 --all"] {
             assert_eq!(Shard::of_command(&words(line)), (Some(Shard { index: 2, of: 3 }), words("provision up --all")));

@@ -104,7 +104,11 @@ impl SliceFlags {
                 Error::new(format!("this would touch every one of the {every} hosts")).hint("say so with --all")
             );
         }
-        Ok((fleet, self.shard.map_or(hosts.clone(), |shard| shard.of_hosts(&hosts))))
+        let hosts = match self.shard {
+            Some(shard) => shard.of_hosts(&hosts)?,
+            None => hosts,
+        };
+        Ok((fleet, hosts))
     }
 
     /// For verbs that need this machine until their end.

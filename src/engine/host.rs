@@ -1,5 +1,6 @@
 //! What a run knows of one host: its variables as they grow, and how it fares.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -37,6 +38,8 @@ struct Inner {
     /// Check mode: something that would have changed was only imagined.
     imagined: bool,
     overlay: Overlay,
+    /// What it was warned of.
+    warned: HashSet<String>,
 }
 
 /// Whether later plays still include the host.
@@ -131,6 +134,11 @@ impl Host {
 
     pub fn counts(&self) -> Counts {
         self.inner().counts.clone()
+    }
+
+    /// Is this warning the first of its kind in this run? Each of a service's tasks may come to the same one.
+    pub fn is_new(&self, warning: &str) -> bool {
+        self.inner().warned.insert(warning.to_owned())
     }
 
     pub fn fate(&self) -> Fate {

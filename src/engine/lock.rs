@@ -9,6 +9,7 @@
 //! Who comes second is told who holds it, and does not wait, except for what a killed run of the same machine left running:
 //! that ends by itself, and the same command again is to go on from there. Leaves out fairness.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::plan::{Failure, Operation, Part, Script};
@@ -18,7 +19,7 @@ const HELD: i32 = 75;
 
 /// How often to look whether a dead run's last command has ended, and for how long: a package manager may be at work.
 pub(super) const PAUSE: Duration = Duration::from_secs(2);
-pub(super) const PATIENCE: Duration = Duration::from_secs(900);
+pub const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Where locks lie unless `provision_lock_dir` says otherwise.
 pub(super) const DIR: &str = "/run/lock";
@@ -305,6 +306,18 @@ pub(super) fn is_held(failure: &Failure) -> bool {
     failure.values.get("rc").and_then(serde_json::Value::as_i64) == Some(i64::from(HELD))
 }
 
+/// Whether the run of this process keeps the lock that lies in `dir`, by the note on this very host: for a run's own part
+/// that was begun here and has to let it end first.
+pub fn is_kept_by(dir: &Path, process: u32) -> bool {
+    // where `TAKE` looks
+    let places: &[&Path] = match dir.is_dir() {
+        true => &[dir],
+        false => &[Path::new("/var/lock"), Path::new("/tmp")],
+    };
+    let notes = places.iter().filter_map(|dir| std::fs::read_to_string(dir.join("provision.lock.by")).ok());
+    notes.into_iter().any(|note| field(&note, "process") == Some(process.to_string().as_str()))
+}
+
 /// The holder's note in such a failure, or what else keeps this run out.
 pub(super) fn note_of(failure: &Failure) -> String {
     failure.values.get("stdout").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
@@ -394,6 +407,20 @@ mod tests {
         assert!(!left_by_a_dead_run(&note("ana@desk", alive), &claim));
         assert!(!left_by_a_dead_run(&note("ana@laptop", dead), &claim));
         assert!(!left_by_a_dead_run("owner=ana@desk\nrun=1\n", &claim));
+    }
+
+    #[test]
+    fn who_keeps_a_lock_is_read_where_it_lies() {
+        let dir = tempfile::tempdir().unwrap();
+        let note = dir.path().join("provision.lock.by");
+        assert!(!is_kept_by(dir.path(), 41));
+        std::fs::write(dir.path().join("provision.lock.by.r1"), "owner=ana@desk\nprocess=41\nrun=r1\n").unwrap();
+        std::os::unix::fs::symlink("provision.lock.by.r1", &note).unwrap();
+        assert!(is_kept_by(dir.path(), 41));
+        assert!(!is_kept_by(dir.path(), 4), "somebody else's");
+        // given back: the note goes before the name that leads to it
+        std::fs::remove_file(dir.path().join("provision.lock.by.r1")).unwrap();
+        assert!(!is_kept_by(dir.path(), 41));
     }
 
     #[test]

@@ -41,7 +41,7 @@ use crate::event::{Counts, Event, RunStatus};
 use crate::plan::Object;
 use crate::playbook::Play;
 pub use crate::services::{ServiceDeploy, Services};
-pub use lock::{Kept, Locks};
+pub use lock::{Kept, Locks, PATIENCE, is_kept_by};
 pub use run::owner;
 
 /// Everything a run needs to know.

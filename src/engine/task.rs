@@ -172,8 +172,10 @@ impl Walk {
         }
         for warning in outcome.result.get("warnings").and_then(Value::as_array).into_iter().flatten() {
             let text = warning.as_str().map_or_else(|| warning.to_string(), str::to_owned);
-            let host = Some(self.host.name.clone());
-            self.run.emit.emit(Kind::Note { host, level: Level::Warning, text });
+            if self.host.is_new(&text) {
+                let host = Some(self.host.name.clone());
+                self.run.emit.emit(Kind::Note { host, level: Level::Warning, text });
+            }
         }
         let told = reference.clone();
         self.run.emit.emit(Kind::TaskFinished { host: self.host.name.clone(), task: told, outcome: Box::new(outcome) });

@@ -13,7 +13,7 @@
 //! yet there, disk are added up; processors are shared, so of their minimum only the largest counts. Less than the
 //! minimum fails, less than recommended is one warning; with `ignore` the former is a warning, too. Never ignored is what
 //! would do harm: a conflict with what is installed, a stack of the same name that Portainer keeps, and a major version that cannot read the
-//! data that is there.
+//! data that is there. `installed` of what it returns: each recorded service with its images; null if a record cannot be read.
 
 use std::cmp::Ordering;
 
@@ -114,6 +114,8 @@ struct Host {
     docker: String,
     compose: String,
     installed: Vec<Service>,
+    /// A record of something that is installed cannot be read.
+    unread: bool,
     /// Project, service and image of each container.
     containers: Vec<(String, String, String)>,
     /// Projects of Compose and the folders that they were started in.
@@ -197,7 +199,8 @@ impl Module for HostRequirements {
         let mut done = Return::msg(told.clone())
             .with("cpu", host.cpu)
             .with("memory_mb", host.memory_mb)
-            .with("disk_free_gb", host.disk_gb);
+            .with("disk_free_gb", host.disk_gb)
+            .with("installed", (!host.unread).then(|| images(&host.installed)));
         if !warnings.is_empty() {
             done = done.with("warnings", vec![told]);
         }
@@ -341,6 +344,11 @@ impl HostRequirements {
     }
 }
 
+/// Service → the images that its containers are made from.
+fn images(installed: &[Service]) -> Object {
+    installed.iter().map(|one| (one.service.clone(), one.images.values().cloned().collect())).collect()
+}
+
 /// Of all that say a number, and who they are: `hub (4 GB), chat (2 GB)` is too long for many, so names only.
 fn sum(services: &[&Service], number: impl Fn(&Service) -> Option<f64>) -> (f64, String) {
     let with: Vec<(f64, &str)> = services
@@ -385,7 +393,10 @@ fn read(said: &str) -> Host {
                     host.folders.extend(folder.iter().map(|folder| ((*project).to_owned(), (*folder).to_owned())));
                 }
             }
-            "record" => host.installed.extend(serde_json::from_str::<Service>(rest)),
+            "record" => match serde_json::from_str::<Service>(rest) {
+                Ok(record) => host.installed.push(record),
+                Err(_) => host.unread = true,
+            },
             _ => {}
         }
     }
@@ -552,6 +563,23 @@ mod tests {
         );
         assert!(told(args.clone(), &host("/opt/ATS/VersatileHub/services/chat")).starts_with("enough"));
         assert!(told(args, &host("/data/compose/7").replace("versatile-chat", "other")).starts_with("enough"));
+    }
+
+    #[test]
+    fn it_says_what_is_installed_or_that_it_does_not_know() {
+        let installed = |records: &str| {
+            let module = build("host_requirements", json!({})).map_err(|failure| failure.msg).unwrap();
+            let answers = [said(&format!("{SMALL}{records}"))];
+            let observed = Observed { answers: &answers, more: &[], elapsed: Duration::ZERO, changes: 0 };
+            match module.plan(&observed) {
+                Ok(Plan::NoChange(done)) => done.values["installed"].clone(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let record = "record {\"service\": \"pg\", \"images\": {\"db\": \"a:1\", \"web\": \"b:2@sha256:0\"}}\n";
+        assert_eq!(installed(""), json!({}));
+        assert_eq!(installed(record), json!({"pg": ["a:1", "b:2@sha256:0"]}));
+        assert_eq!(installed(&format!("{record}record {{\"service\"\n")), Value::Null);
     }
 
     #[test]

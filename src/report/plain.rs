@@ -30,10 +30,10 @@ pub(super) fn lines(event: &Event, verbose: bool, diff: bool) -> Vec<String> {
         }
         Kind::TaskFinished { host, task, outcome } => task_lines(host, task, outcome, verbose, diff),
         Kind::TaskProgress { host, task, status } if verbose => vec![format!("{host}: {}: {status}", task.name)],
-        Kind::Note { host, level, text } => {
+        // warnings stand in the summary, which is what stays on the screen
+        Kind::Note { host, level: Level::Info, text } => {
             let who = host.as_ref().map(|host| format!("{host}: ")).unwrap_or_default();
-            let what = if *level == Level::Warning { "warning: " } else { "" };
-            vec![format!("{who}{what}{text}")]
+            vec![format!("{who}{text}")]
         }
         _ => Vec::new(),
     }

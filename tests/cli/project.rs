@@ -1,7 +1,9 @@
 //! A throw-away project: an inventory of two clients, a small package, a key, and the program run in it.
 
+use std::fs::Permissions;
 use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -75,6 +77,35 @@ impl Project {
         project
     }
 
+    /// Clients that are all this machine, each with a lock of its own, and whose service is updated without a container
+    /// engine: the task file for that is the project's own, and fails on a client named `bad`.
+    pub fn here(hosts: &[&str]) -> Project {
+        let project = Project::with_key();
+        let hosts_of = |list: &str| format!("all: {{hosts: {{{list}}}}}\n");
+        project
+            .file("inventory/hosts.yml", &hosts_of(&hosts.iter().map(|host| format!("{host}: ,")).collect::<String>()));
+        // a folder that is not there would not be taken
+        hosts.iter().for_each(|host| std::fs::create_dir_all(project.path("locks").join(host)).unwrap());
+        project.file(
+            "inventory/group_vars/all.yml",
+            &format!(
+                "ansible_connection: local\nansible_become: false\nservices: [shop]\ndomain: x.example\n\
+                 provision_lock_dir: {}/{{{{ inventory_hostname }}}}\n",
+                project.path("locks").display()
+            ),
+        );
+        project.file("registry/shop/manifest.json", r#"{"id": "shop", "name": "Shop", "version": "1.2"}"#);
+        let stack =
+            "services:\n  web: {image: \"localhost:1/shop:{{ version }}\", healthcheck: {test: [CMD, \"true\"]}}\n";
+        project.file("registry/shop/stack.yml.j2", stack);
+        let tasks = "- name: As it is\n  fail: {msg: not today}\n  when: inventory_hostname == 'bad'\n";
+        project.file("playbooks/services/update.yml", tasks);
+        // whatever engine this machine has
+        let docker = project.file("bin/docker", "#!/bin/sh\nexit 1\n");
+        std::fs::set_permissions(docker, Permissions::from_mode(0o755)).unwrap();
+        project
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -93,7 +124,8 @@ impl Project {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_provision"));
         command.args(args).current_dir(self.dir.path());
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env_clear().env("PATH", format!("{}:{path}", self.path("bin").display()));
         command.env("HOME", self.path("home"));
         command
     }

@@ -129,7 +129,15 @@ fn a_verb_works_on_its_part_alone() {
     assert!(!second.stdout.contains("--shard"), "what to do again names the client: {}", second.stdout);
     let third = run("3/3");
     assert_eq!(third.code, 0, "more parts than clients is no failure: {}", third.stderr);
-    assert!(third.stderr.contains("part 3/3: 0 of 2 clients"), "{}", third.stderr);
+    assert!(third.stderr.contains("part 3/3: 0 of 2 clients") && !third.stderr.contains("error"), "{}", third.stderr);
+    for words in [&["up", "--all", "--check"][..], &["run", "play.yml"], &["update", "--all", "--check", "--json"]] {
+        project.file("play.yml", PLAY);
+        let runs = || std::fs::read_dir(project.path("runs")).unwrap().count();
+        let before = runs();
+        let ended = project.run(&[words, &["--shard", "3/3"]].concat());
+        assert_eq!((ended.code, ended.stdout.as_str(), runs()), (0, "", before), "{words:?}");
+        assert_eq!(ended.stderr, "part 3/3: 0 of 2 clients\n", "{words:?}");
+    }
     for (shard, why) in [("0/3", "counted from 1"), ("4/3", "no part 4 of 3"), ("x", "write it as 2/3")] {
         let wrong = run(shard);
         assert!(wrong.code == 2 && wrong.stderr.contains(why), "{}", wrong.stderr);

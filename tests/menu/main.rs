@@ -2,6 +2,7 @@
 //! read. The screens of docs/menu.md come from here and are compared with it.
 
 #[path = "../cli/project.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
 mod project;
 
 mod consent;

@@ -33,7 +33,15 @@ pub fn an_application_under_systemd_behind_nginx(stage: &Stage) {
         app_pip_environment: {{PIP_CERT: /root/ca.crt}}MORE}}"
     );
     let book = "playbooks/python-app.yml";
-    play(stage, book, &app.replace("MORE", ""), 0);
+    // what is too old is said before anything is touched
+    let (said, changed) = play(stage, book, &app.replace("MORE", ", app_commands: {tar: '>=99'}"), 1);
+    assert!(said.contains("tar is 1.") && said.contains(", orquestador needs >=99"), "{said}");
+    let there = stage.inside(
+        "b",
+        "ls -d /opt/maravia /etc/systemd/system/orquestador.service 2>/dev/null; id -u maravia 2>/dev/null; true",
+    );
+    assert_eq!((changed, there.as_str()), (0, ""));
+    play(stage, book, &app.replace("MORE", ", app_commands: {tar: '>=1.0'}"), 0);
     assert_eq!(play(stage, book, &app.replace("MORE", ""), 0).1, 0, "a second run");
     let unit = stage.inside("b", "cat /etc/systemd/system/orquestador.service");
     let workers = 2 * stage.inside("b", "nproc").parse::<u32>().unwrap() + 1;

@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod stage;
 
+mod fresh;
 mod job;
 mod odd;
 mod swarm;
@@ -289,11 +290,13 @@ fn every_batch_gets_the_digest_of_the_first() {
     std::fs::write(&lock, locked().replace(&two, &one)).unwrap();
     assert!(status().contains("lags: pv-moves:1"), "{}", status());
 
-    // what no client's inventory has any more goes with the update that brings all of them everything
+    // what no client's inventory has any more goes with the update that brings all of them everything; not what one of them
+    // has all the same
     assert!(locked().contains("gone:1"), "{}", locked());
     let ran = stage.must(&runs, &[&["update", "--all", "--yes"][..], &REGISTRY].concat(), 0);
-    assert!(ran.stderr.contains("nobody has it any more: gone:1, pv-moves:1"), "{}", ran.stderr);
-    assert!(!locked().contains("gone:1") && !locked().contains("moves"), "{}", locked());
+    assert!(ran.stderr.contains("nobody has it any more: gone:1\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("declared nowhere but installed on u1, u2, u3: pv-moves:1"), "{}", ran.stderr);
+    assert!(!locked().contains("gone:1") && locked().contains(&format!("pv-moves:1: {one}")), "{}", locked());
     assert!(locked().contains("redis:8.0: sha256:"), "{}", locked());
     std::fs::remove_file(&lock).unwrap();
     stage::shell("docker rmi pv-moves:1 pv-moves:1.1 pv-moves:2 >/dev/null", &[]);
