@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::common::{Fleet, FleetFlags};
 use super::survey::{
-    Container, Declared, Looked, Seen, Surveyed, There, declared_files, field, listed_image, part, survey, text,
+    Container, Declared, Kind, Looked, Seen, Surveyed, There, declared_files, field, listed_image, part, survey, text,
 };
 use crate::error::{Error, Result};
 use crate::plan::{Diff, Object};
@@ -27,8 +27,8 @@ use crate::services::world::host_scope;
   provision drift --json | jq -r .host | sort -u  for programs: one object per difference
 
 What is compared: compose file, configuration files and their modes (with a difference; secrets are blacked out), settings
-(names only), images, networks, containers that are missing, made by other means or of no declared service. Nothing is
-touched. A difference that is meant is accepted with a reason in the client's variables:
+and secrets that are files (names only), images, networks, containers that are missing, made by other means or of no declared
+service. Nothing is touched. A difference that is meant is accepted with a reason in the client's variables:
 
   drift_waivers: {extra/portainer: the client's own}
 
@@ -232,9 +232,16 @@ fn rollout(want: &Rendered, record: &Value) -> Option<Finding> {
 
 fn file_findings(want: &Rendered, file: &Declared, looked: Option<&Looked>, known: &Known<'_>) -> Vec<Finding> {
     let Some(looked) = looked else { return Vec::new() };
-    let say = |text: String| Finding::new(Some(&want.id), "file", &file.path, text);
+    let (kind, name) = match file.kind {
+        // by the setting's name
+        Kind::Secret => ("secret", file.path.rsplit('/').next().unwrap_or_default()),
+        Kind::Text | Kind::Folder => ("file", file.path.as_str()),
+    };
+    let say = |text: String| Finding::new(Some(&want.id), kind, name, text);
     let mut all = Vec::new();
     match looked.there {
+        There::Missing if file.kind == Kind::Secret => return vec![say(format!("its file {} is missing", file.path))],
+        There::Differs if file.kind == Kind::Secret => all.push(say(format!("another value in {}", file.path))),
         There::Missing => return vec![say("missing".to_owned())],
         There::Same => {}
         There::Differs if file.path.ends_with("/.env") => all.extend(env_findings(want, looked, known)),
@@ -446,7 +453,8 @@ mod tests {
         let stack = "services:\n  web: {image: \"redis:8\", networks: [inside, web]}\n  db: {image: \"postgres:17\"}\n  spare: {image: x, profiles: [spare]}\n\
                      networks:\n  inside: {}\n  web: {external: true}\n";
         let vars = json!({"service": {"root": "/x", "project": "p", "runtime": "compose", "stack": stack, "env": {"A": "1", "B": "two words"},
-            "networks": [{"name": "web"}], "files": [{"dest": "/x/conf", "content": "PASSWORD=geheim\nlevel: 1\n", "mode": "0640"}]}});
+            "networks": [{"name": "web"}], "files": [{"dest": "/x/conf", "content": "PASSWORD=geheim\nlevel: 1\n", "mode": "0640"}],
+            "secret_files": [{"dest": "/x/.secrets/DB_PASSWORD", "content": "geheim", "name": "DB_PASSWORD_0"}]}});
         Rendered {
             id: "shop".to_owned(),
             version: "2".to_owned(),
@@ -476,7 +484,7 @@ mod tests {
     }
 
     const WELL: &str = "@record {\"service\": \"shop\", \"digest\": \"d\", \"version\": \"2\", \"project\": \"p\", \"root\": \"/x\"}\n\
-        @same 644 /x/docker-compose.yml\n@same 600 /x/.env\n@same 640 /x/conf\n@fact Docker\t28\n@network web\n\
+        @same 644 /x/docker-compose.yml\n@same 600 /x/.env\n@same 640 /x/conf\n@same 700 /x/.secrets\n@same 444 /x/.secrets/DB_PASSWORD\n@fact Docker\t28\n@network web\n\
         @image redis:8 sha256:1 <none>\n@image postgres:17 sha256:2 <none>\n@hash p web h1\n@hash p db h2\n\
         @inspect {\"name\":\"/p-web-1\",\"state\":\"running\",\"image\":\"redis:8\",\"image_id\":\"sha256:1\",\"mode\":\"\",\"hash\":\"h1\",\"project\":\"p\",\"service\":\"web\",\"networks\":\"p_inside web \"}\n\
         @inspect {\"name\":\"/p-db-1\",\"state\":\"running\",\"image\":\"postgres:17\",\"image_id\":\"sha256:2\",\"mode\":\"\",\"hash\":\"h2\",\"project\":\"p\",\"service\":\"db\",\"networks\":\"p_default \"}\n";
@@ -508,6 +516,17 @@ mod tests {
                 "@differs 640 /x/conf\n@+PASSWORD=********\n@+level: 2",
                 "file /x/conf: another content --- declared|+++ on the host|@@ -1,2 +1,2 @@| PASSWORD=********|-level: 1|+level: 2",
             ),
+            (
+                "@same 444 /x/.secrets/DB",
+                "@differs 444 /x/.secrets/DB",
+                "secret DB_PASSWORD: another value in /x/.secrets/DB_PASSWORD",
+            ),
+            (
+                "@same 444 /x/.secrets/DB",
+                "@missing - /x/.secrets/DB",
+                "secret DB_PASSWORD: its file /x/.secrets/DB_PASSWORD is missing",
+            ),
+            ("@same 700 /x/.s", "@same 755 /x/.s", "file /x/.secrets: mode 755 instead of 700"),
             ("@network web\n", "", "network web: missing"),
             (
                 "@image redis:8 sha256:1",

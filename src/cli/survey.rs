@@ -139,7 +139,7 @@ pub async fn survey(fleet: &Fleet, hosts: &[String], ask_become_pass: bool) -> R
         let services = || wanted.iter().flat_map(IndexMap::values);
         let mut files = Vec::new();
         for file in services().map(declared_files).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
-            files.push(json!({"path": file.path, "print": fingerprint(&key, &file.content)}));
+            files.push(json!({"path": file.path, "print": fingerprint(&key, &file.content), "kind": file.kind.word()}));
         }
         let compose = services().filter(|service| field(service, "runtime") == "compose");
         let projects: Vec<Value> =
@@ -197,22 +197,52 @@ pub struct Declared {
     pub content: String,
     /// Octal.
     pub mode: String,
+    pub kind: Kind,
 }
 
-/// Compose file, settings, then the package's own files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A host may show what it holds.
+    Text,
+    /// The whole of it is a secret: all that a host says is whether it is another one.
+    Secret,
+    Folder,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Text => "text",
+            Kind::Secret => "secret",
+            Kind::Folder => "folder",
+        }
+    }
+}
+
+/// Compose file, settings, the package's own files, then secrets that are files and the folder that keeps others out.
 pub fn declared_files(service: &Rendered) -> Result<Vec<Declared>> {
     let root = field(service, "root");
     let env = part(service, "env").and_then(Value::as_object).cloned().unwrap_or_default();
     let env = env_file::render(&env).map_err(|failure| Error::new(format!("{}: {}", service.id, failure.msg)))?;
     let stack = field(service, "stack").to_owned();
+    let text = |path: String, content: String, mode: String| Declared { path, content, mode, kind: Kind::Text };
     let mut all = vec![
-        Declared { path: format!("{root}/docker-compose.yml"), content: stack, mode: "0644".to_owned() },
-        Declared { path: format!("{root}/.env"), content: env, mode: "0600".to_owned() },
+        text(format!("{root}/docker-compose.yml"), stack, "0644".to_owned()),
+        text(format!("{root}/.env"), env, "0600".to_owned()),
     ];
-    for file in part(service, "files").and_then(Value::as_array).into_iter().flatten() {
-        let text = |key: &str| file.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        all.push(Declared { path: text("dest"), content: text("content"), mode: text("mode") });
+    let files = |key: &str| part(service, key).and_then(Value::as_array).into_iter().flatten();
+    let said = |file: &Value, key: &str| self::text(file, key).to_owned();
+    all.extend(files("files").map(|file| text(said(file, "dest"), said(file, "content"), said(file, "mode"))));
+    // modes as playbooks/services/deploy.yml gives them
+    let mut secrets = files("secret_files").peekable();
+    if secrets.peek().is_some() {
+        let (path, mode) = (format!("{root}/.secrets"), "0700".to_owned());
+        all.push(Declared { path, content: String::new(), mode, kind: Kind::Folder });
     }
+    all.extend(secrets.map(|file| {
+        let mode = "0444".to_owned();
+        Declared { path: said(file, "dest"), content: said(file, "content"), mode, kind: Kind::Secret }
+    }));
     Ok(all)
 }
 

@@ -16,7 +16,7 @@
 //! `env_files` are `.env` files of the host, as `env_file` writes them; `env` wins over them. With `start_first` a service
 //! of which two may run at once gets its new task before the old one goes, unless its `update_config` says an order.
 //! `redeploy` names services that are deployed although their digest is right: somebody changed them by hand, or a tag
-//! means another image by now.
+//! means another image by now. A label `provision.drain` is warned of: a health check that fails ends a task of a swarm.
 //!
 //! Unlike Ansible's module it waits by default. Leaves out inline stacks in `compose` (write the file first).
 
@@ -28,6 +28,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::args::{self, State};
+use super::compose_beside::DRAIN;
 use super::docker::{ask, diff, docker, json as read_json, output, trouble};
 use super::docker_container::{environment, exported};
 use super::docker_wait::{Verdict, pause};
@@ -242,10 +243,27 @@ impl Stack {
             };
             return give_up(text, service, &tasks, more);
         }
-        if !self.wait {
-            return Ok(Plan::NoChange(self.report(&mine, &tasks)));
+        let plan = match self.wait {
+            true => self.watch(observed, &mine, &tasks, now, more)?,
+            false => Plan::NoChange(self.report(&mine, &tasks)),
+        };
+        Ok(match plan {
+            Plan::NoChange(done) if observed.changes > 0 => Plan::NoChange(self.warned(done, &files)),
+            plan => plan,
+        })
+    }
+
+    /// With a warning of labels that mean something under Compose only.
+    fn warned(&self, done: Return, files: &Files) -> Return {
+        if !self.start_first || files.drained.is_empty() {
+            return done;
         }
-        self.watch(observed, &mine, &tasks, now, more)
+        let names = files.drained.iter().cloned().collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "{DRAIN} of {names} does nothing in a swarm, which would end a task whose health check fails; it leaves the old task \
+             two seconds in which the proxy has to forget it"
+        );
+        done.with("warnings", vec![text])
     }
 
     fn seen(&self, answers: &[Answer]) -> Result<(i64, Vec<Service>, Vec<Task>), Failure> {
@@ -368,12 +386,9 @@ impl Stack {
             operations.push(Operation::run(docker().raw("service update --detach --force --quiet").arg(name)));
         }
         let lines: String = reasons.iter().map(|reason| format!("{reason}\n")).collect();
-        Plan::Change(Change {
-            diff: vec![diff(&format!("stack {}", self.name), "", lines)],
-            operations,
-            then: Then::Replan,
-            forecast: Return::msg(reasons.join("; ")).with("actions", json!(reasons)),
-        })
+        let forecast = self.warned(Return::msg(reasons.join("; ")).with("actions", json!(reasons)), files);
+        let diff = vec![diff(&format!("stack {}", self.name), "", lines)];
+        Plan::Change(Change { diff, operations, then: Then::Replan, forecast })
     }
 
     fn watch(
@@ -541,6 +556,21 @@ mod tests {
         assert_eq!(rules("a"), json!({"monitor": "3s", "order": "start-first"}));
         assert_eq!(rules("c"), json!({"order": "stop-first"}));
         assert_eq!((rules("b"), rules("j")), (Value::Null, Value::Null));
+    }
+
+    #[test]
+    fn a_drain_that_does_nothing_is_told_before_an_update() {
+        let warned = |text: &[u8], start_first: bool| {
+            let files = Files::read(&[text], "/srv").unwrap();
+            let stack = Stack { start_first, ..stack(json!({})) };
+            let Plan::Change(change) = stack.deploy(&files, &Vec::new(), "d", &[], &[]) else { panic!() };
+            change.forecast.values.get("warnings").map(|all| all[0].as_str().unwrap_or_default().to_owned())
+        };
+        let drained = b"services:\n  a: {image: x, labels: {provision.drain: touch /d}}\n  b: {image: x}\n";
+        let told = warned(drained, true).unwrap();
+        assert!(told.starts_with("provision.drain of a does nothing in a swarm"), "{told}");
+        assert_eq!(warned(drained, false), None);
+        assert_eq!(warned(b"services:\n  b: {image: x}\n", true), None);
     }
 
     #[test]

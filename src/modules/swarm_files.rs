@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::args;
-use super::compose_beside::START_FIRST;
+use super::compose_beside::{DRAIN, START_FIRST};
 use crate::plan::Failure;
 
 /// What the stack's files say, as far as it matters here.
@@ -19,6 +19,8 @@ pub(super) struct Files {
     /// Files that become configs, secrets or environment.
     pub referred: BTreeSet<String>,
     pub orders: BTreeMap<String, Order>,
+    /// Services with a command that was to drain them.
+    pub drained: BTreeSet<String>,
 }
 
 /// How a service's tasks may be replaced, where its file says no `order`.
@@ -61,6 +63,9 @@ impl Files {
             if let Some(image) = service["image"].as_str().filter(|image| !image.contains('$')) {
                 files.images.insert(image.to_owned());
             }
+            if said(&service, DRAIN).is_some() {
+                files.drained.insert(name.clone());
+            }
             let rules = &service["deploy"]["update_config"];
             let mode = service["deploy"]["mode"].as_str().unwrap_or("replicated");
             if rules.get("order").is_none() && mode == "replicated" {
@@ -98,8 +103,7 @@ fn join(into: &mut Value, more: &Value) {
 
 /// Why two tasks of a service may not run at once; None if they may. A port in the swarm's own network is nobody's.
 fn gap(service: &Value) -> Option<String> {
-    let labels = [&service["labels"], &service["deploy"]["labels"]];
-    let said = labels.into_iter().find_map(|labels| label(labels, START_FIRST));
+    let said = said(service, START_FIRST);
     if said == Some("no") || said == Some("false") {
         return Some(format!("its label {START_FIRST} says so"));
     }
@@ -112,6 +116,11 @@ fn gap(service: &Value) -> Option<String> {
     }
     let checked = service["healthcheck"].as_object().is_some_and(|check| check.get("disable") != Some(&json!(true)));
     (!checked).then(|| "it has no health check that says when the new one is ready".to_owned())
+}
+
+/// A label of the containers or of the service.
+fn said<'s>(service: &'s Value, key: &str) -> Option<&'s str> {
+    [&service["labels"], &service["deploy"]["labels"]].into_iter().find_map(|labels| label(labels, key))
 }
 
 fn label<'s>(labels: &'s Value, key: &str) -> Option<&'s str> {
@@ -145,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_the_files_refer_to() {
-        let first = b"version: '3.8'\nservices:\n  web: {image: 'a:1', env_file: [./w.env]}\n  job: {image: '$X'}\nconfigs:\n  c: {file: conf/c.conf}\nsecrets:\n  s: {external: true}\n".as_slice();
+        let first = b"version: '3.8'\nservices:\n  web: {image: 'a:1', env_file: [./w.env]}\n  job: {image: '$X', labels: [provision.drain=touch /d]}\nconfigs:\n  c: {file: conf/c.conf}\nsecrets:\n  s: {external: true}\n".as_slice();
         let second =
             b"services:\n  db: {image: 'b:2'}\n  web: {image: 'a:1@sha256:0'}\nsecrets:\n  t: {file: /etc/t}\n"
                 .as_slice();
@@ -154,6 +163,7 @@ mod tests {
         assert_eq!(list(&files.services), "db job web");
         assert_eq!(list(&files.images), "a:1@sha256:0 b:2");
         assert_eq!(list(&files.referred), "/etc/t /srv/conf/c.conf /srv/w.env");
+        assert_eq!(list(&files.drained), "job");
         assert_eq!(files.version, Some(json!("3.8")));
         assert!(Files::read(&[b"services: {}"], "/srv").is_err());
         assert!(Files::read(&[b"services: ["], "/srv").is_err());

@@ -54,6 +54,11 @@ fn the_servers_password_is_a_file(stage: &Stage) {
     for password in [&before.1, &after.1] {
         assert!(![&ran.stdout, &ran.stderr, &journals].iter().any(|text| text.contains(password)));
     }
+    // a release that is kept would come back with a password that opens something
+    let kept = "cd /var/lib/provision/releases/postgres; for f in */files/.secrets/POSTGRES_PASSWORD; do cat $f; echo; done | sort -u";
+    let digests =
+        format!("cd /var/lib/provision/releases/postgres; grep -h '_DIGEST=' */files/.env {folder}/.env | sort -u");
+    assert_eq!((stage.inside("a", kept), stage.inside("a", &digests).lines().count()), (after.1, 1));
     let said = stage.must(&stage.runs("verify"), &["verify", "--host", "a", "--services", "postgres"], 0).stdout;
     assert!(said.contains("[OK] a/postgres login"), "{said}");
 }

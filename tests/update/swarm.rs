@@ -1,12 +1,15 @@
-//! Docker Swarm: releases and their digests, updates that start the new task first, and changes by hand.
+//! Docker Swarm: releases and their digests, updates that start the new task first, batches that go back as a whole with
+//! their secrets, requests that are lost meanwhile, and changes by hand.
 
 use std::fs;
 use std::path::PathBuf;
 
-use super::{REGISTRY, SCENE, stage};
+use rustix::process::{Signal, kill_process};
+
+use super::{ASK, COUNT, REGISTRY, SCENE, stage, until_web};
 use stage::Stage;
 
-/// A stack of one service, on the third host.
+/// Stacks on swarms of one node each.
 struct Fleet {
     stage: &'static Stage,
     runs: PathBuf,
@@ -15,6 +18,7 @@ struct Fleet {
 
 /// The name that the swarm knows the service by.
 const MOVES: &str = "versatile-moves-s_moves";
+const IMAGE: &str = ".Spec.TaskTemplate.ContainerSpec.Image";
 
 impl Fleet {
     fn verb(&self, words: &[&str], version: &str, code: i32) -> stage::Ran {
@@ -28,12 +32,49 @@ impl Fleet {
         self.verb(&[words, &["--yes"]].concat(), version, code)
     }
 
+    /// The same for other hosts, with all that they have or the services that are named.
+    fn wide(&self, words: &[&str], version: &str, token: &str) -> Vec<String> {
+        let vars = serde_json::json!({"versions": {"moves": version, "web": version}, "TOKEN": token}).to_string();
+        let inventory = stage::text(&self.inventory);
+        let slice = ["-i", &inventory, "-e", &vars];
+        [words, &slice, &REGISTRY].concat().into_iter().map(str::to_owned).collect()
+    }
+
+    fn on(&self, words: &[&str], version: &str, token: &str, code: i32) -> stage::Ran {
+        let words = self.wide(words, version, token);
+        self.stage.must(&self.runs, &words.iter().map(String::as_str).collect::<Vec<_>>(), code)
+    }
+
+    fn service_on(&self, host: &str, field: &str) -> String {
+        self.stage.inside(host, &format!("docker service inspect --format '{{{{{field}}}}}' {MOVES}"))
+    }
+
     fn service(&self, field: &str) -> String {
-        self.stage.inside("u3", &format!("docker service inspect --format '{{{{{field}}}}}' {MOVES}"))
+        self.service_on("u3", field)
     }
 
     fn image(&self) -> String {
-        self.service(".Spec.TaskTemplate.ContainerSpec.Image")
+        self.service(IMAGE)
+    }
+
+    /// What says what a host has of it: record, image, its secrets as the container and the swarm have them.
+    fn state(&self, host: &str) -> [String; 4] {
+        let running = format!("$(docker ps -q --filter health=healthy --filter name={MOVES} | head -n 1)");
+        [
+            self.stage.inside(host, "cd /var/lib/provision/services; cat moves@s.json; stat -c %Y moves@s.json"),
+            self.service_on(host, IMAGE),
+            self.stage.inside(host, &format!("docker exec {running} sh -c 'echo $TOKEN_FILE; cat $TOKEN_FILE'")),
+            self.stage.inside(host, "docker secret ls --format '{{.Name}}'"),
+        ]
+    }
+
+    /// Nothing of it is left, and nothing of the swarm.
+    fn leave(&self, host: &str) {
+        self.stage.inside(
+            host,
+            "docker swarm leave --force; cd /var/lib/provision; rm -r services/*@s.* releases/*@s; \
+             rm -rf /opt/ATS/VersatileHub/services/*-s",
+        );
     }
 
     fn containers(&self) -> String {
@@ -116,9 +157,109 @@ fn under_swarm_a_release_comes_back_with_its_digests() {
 
     fs::remove_file(&lock).unwrap();
     fleet.yes(&["down"], "1", 0);
-    stage.inside(
-        "u3",
-        "docker swarm leave --force; rm -r /var/lib/provision/services/moves@s.* /var/lib/provision/releases/moves@s",
-    );
+    fleet.leave("u3");
     stage::shell("docker rmi pv-moves:1 pv-moves:9.9 >/dev/null", &[]);
+}
+
+#[test]
+fn under_swarm_a_batch_goes_back_as_a_whole() {
+    let Some((_turn, stage)) = stage::enter(&SCENE, "under_swarm_a_batch_goes_back_as_a_whole") else {
+        return;
+    };
+    let fleet = Fleet { stage, runs: stage.runs("swarms"), inventory: stage.scratch.join("swarms") };
+    fs::create_dir_all(&fleet.inventory).unwrap();
+    let hosts = "u1: {services: [moves@s, proxy@s, web@s]}, u2: {services: [moves@s]}, u3: {services: [moves@s]}";
+    let vars = "runtime: swarm, docker_network: swarm_net";
+    fs::write(
+        fleet.inventory.join("hosts.yml"),
+        format!("all: {{children: {{swarms: {{vars: {{{vars}}}, hosts: {{{hosts}}}}}}}}}\n"),
+    )
+    .unwrap();
+    super::move_tag(stage, "1", "LABEL number=first");
+    super::move_tag(stage, "2", "LABEL number=second");
+    let (alpha, beta) = ("alpha-token-of-before", "beta-token-of-after");
+    // a check of the first deployment is made in a swarm, too, and once
+    let made = || {
+        let events = stage::last_events(&fleet.runs);
+        let ends = |event: &&serde_json::Value| stage::is(event, "task_finished") && event["host"] == "u2";
+        let first = events.iter().filter(ends).filter(|event| event["task"]["name"] == "nobody was here before");
+        first.filter(|event| event["outcome"]["status"] == "ok").count()
+    };
+    fleet.on(&["--host", "u1,u2", "--yes"], "1", alpha, 0);
+    assert_eq!(made(), 1);
+    fleet.on(&["up", "--host", "u1,u2", "--services", "moves@s", "--yes"], "1", alpha, 0);
+    let changed = |host: &str| stage::counts(&stage::last_events(&fleet.runs), host, "changed");
+    assert_eq!((made(), changed("u1"), changed("u2")), (0, 0, 0));
+    let before = ["u1", "u2"].map(|host| fleet.state(host));
+    assert_eq!(before[0][2], format!("/run/secrets/TOKEN\n{alpha}"));
+    assert_eq!(before[0][3].lines().count(), 1, "{:?}", before[0]);
+
+    // both take it well; the one that is not well any more after the soak takes the other back, and nobody else begins. The
+    // program is held meanwhile, so that none of this depends on who is faster
+    let rules = ["--batch", "2,1", "--soak", "3", "--on-fail", "rollback-batch"];
+    let words = [&["update", "--host", "u1,u2,u3", "--services", "moves@s", "--yes"][..], &rules].concat();
+    let words = fleet.wide(&words, "2", beta);
+    let mut going = stage.start(&fleet.runs, &words.iter().map(String::as_str).collect::<Vec<_>>());
+    for host in ["u1", "u2"] {
+        assert!(going.reaches(stage::starts(host, "Soak")), "{host} did not take it");
+    }
+    kill_process(going.pid(), Signal::STOP).unwrap();
+    let after = ["u1", "u2"].map(|host| fleet.state(host));
+    stage.inside(
+        "u2",
+        &format!(
+            "touch /opt/ATS/VersatileHub/services/moves-s/state/bad-2; n=0; \
+             until docker service ps {MOVES} --format '{{{{.CurrentState}}}} {{{{.Image}}}}' | grep '^Failed.*moves:2'; \
+             do n=$((n+1)); [ $n -lt 300 ] || exit 1; sleep 0.2; done"
+        ),
+    );
+    kill_process(going.pid(), Signal::CONT).unwrap();
+    let ran = going.end();
+    ran.expect(1);
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(after[2], format!("/run/secrets/TOKEN\n{beta}"));
+        assert_eq!(after[3].lines().count(), 1, "what nobody uses any more is gone: {after:?}");
+        assert!((0..4).all(|at| before[at] != after[at]), "{before:?} {after:?}");
+    }
+    for told in ["not tried, because of what failed before: u3", "well by itself, but taken back with the others"] {
+        assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
+    }
+    assert_eq!(["u1", "u2"].map(|host| fleet.state(host)), before, "{}", ran.stdout);
+    assert_eq!(stage.inside("u3", "ls -A /var/lib/provision/services | grep @s || true"), "");
+    // nothing of it says otherwise: neither the record, nor the files and secrets, nor the swarm
+    let drift = fleet.on(&["drift", "--host", "u1,u2", "--services", "moves@s"], "1", alpha, 0);
+    assert!(drift.stderr.contains("everything is as declared"), "{}", drift.stderr);
+    let root = "/opt/ATS/VersatileHub/services/moves-s/.secrets";
+    stage.inside("u2", &format!("printf hand >{root}/new; mv {root}/new {root}/TOKEN; chmod 444 {root}/TOKEN"));
+    let drift = fleet.on(&["drift", "--host", "u2", "--services", "moves@s"], "1", alpha, 1);
+    assert_eq!(drift.stdout, format!("u2/moves@s secret TOKEN: another value in {root}/TOKEN\n"));
+
+    // what deletes data wants more than --yes in a swarm, too
+    let wipe = |words: &[&str], code: i32| {
+        let ran = fleet.on(&[&["action", "moves@s", "wipe", "--host", "u1"], words].concat(), "1", alpha, code);
+        let wiped =
+            format!("docker exec $(docker ps -q --filter name={MOVES}) sh -c 'ls /tmp/wiped 2>/dev/null || true'");
+        (ran, stage.inside("u1", &wiped))
+    };
+    let (ran, wiped) = wipe(&["--yes"], 2);
+    assert!(ran.stderr.contains("--yes is not enough") && wiped.is_empty(), "{}", ran.stderr);
+    let (ran, wiped) = wipe(&["--yes-really"], 0);
+    assert!(ran.stderr.contains("everything of versatile-moves-s is gone"), "{}", ran.stderr);
+    assert_eq!(wiped, "/tmp/wiped");
+
+    // a service without state is replaced without losing a request, as long as its proxy asks often enough
+    stage.inside("u1", &until_web("version 1"));
+    stage.inside("u1", ASK);
+    let ran = fleet.on(&["update", "--host", "u1", "--services", "web@s", "--yes"], "2", alpha, 0);
+    stage.inside("u1", &until_web("version 2"));
+    let counted = stage.inside("u1", COUNT);
+    let (well, lost) = counted.split_once(' ').unwrap();
+    let codes = stage.inside("u1", "sort /tmp/codes | uniq -c");
+    assert!(well.parse::<u32>().unwrap() > 50 && lost == "0", "{well} requests were answered, {lost} lost: {codes}");
+    assert!(ran.stderr.contains("provision.drain of web does nothing in a swarm"), "{}", ran.stderr);
+
+    fleet.on(&["down", "--host", "u1,u2", "--yes"], "1", alpha, 0);
+    assert_eq!(stage.inside("u1", "docker secret ls -q"), "");
+    ["u1", "u2"].iter().for_each(|host| fleet.leave(host));
+    stage::shell("docker rmi pv-moves:1 pv-moves:2 >/dev/null", &[]);
 }

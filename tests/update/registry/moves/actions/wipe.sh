@@ -1,0 +1,2 @@
+echo wiped >/tmp/wiped
+echo "everything of $PROJECT is gone"
