@@ -13,7 +13,7 @@ use super::declared::Pin;
 use super::instance::Instance;
 use super::mode::Mode;
 use super::settings::{Settings, known_keys, secret_names};
-use super::{FleetLock, ServiceDeploy, checks, fleet_lock, mounted, ports, secret_files, traps, wires};
+use super::{FleetLock, ServiceDeploy, checks, first_checks, fleet_lock, mounted, ports, secret_files, traps, wires};
 use crate::error::{Error, Place, Result};
 use crate::plan::{Object, quote};
 use crate::shipped;
@@ -525,6 +525,10 @@ fn stack(catalogue: &Catalogue, package: &Package, host: &HostPlace, scope: &Sco
         && let Some(base) = catalogue.base(&format!("{name}.yml"))
     {
         stack = lay_under(stack_value(scope, &base)?, stack);
+    }
+    if host.runtime == "compose" {
+        let interval = scope.text(&format!("{{{{ {} | default('') }}}}", first_checks::VARIABLE), &path);
+        first_checks::hasten(&mut stack, &interval.map_err(|fault| template_error(fault, &path))?)?;
     }
     if host.runtime == "compose"
         && let Value::Object(map) = &mut stack

@@ -11,8 +11,13 @@ use std::sync::{MutexGuard, OnceLock};
 
 use stage::Stage;
 
-static SCENE: stage::Scene =
-    stage::Scene { prefix: "pv-shelf-test", hosts: &["s"], inventory: "tests/shelf/inventory", images: &["redis:8.0"] };
+static SCENE: stage::Scene = stage::Scene {
+    prefix: "pv-shelf-test",
+    hosts: &["s"],
+    system: provision::lab::System::WithDocker,
+    inventory: "tests/shelf/inventory",
+    images: &["redis:8.0"],
+};
 
 /// The host with everything that it declares on it.
 fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
