@@ -369,7 +369,42 @@ pub enum Plan {
     Wait {
         after: Duration,
         status: String,
+        look: Look,
     },
+}
+
+/// What to ask again before a module plans once more.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Look {
+    #[default]
+    Everything,
+    /// Only these questions of [`Module::probe`], by position: nothing that happened changes the other answers, and some
+    /// are expensive.
+    At(&'static [usize]),
+}
+
+impl Look {
+    /// The questions, out of all of a probe.
+    pub fn of(self, queries: Vec<Query>) -> Vec<Query> {
+        match self {
+            Look::Everything => queries,
+            Look::At(places) => places.iter().filter_map(|place| queries.get(*place).cloned()).collect(),
+        }
+    }
+
+    /// Puts what was answered this time in its place.
+    pub fn renew(self, answers: &mut Vec<Answer>, fresh: Vec<Answer>) {
+        match self {
+            Look::Everything => *answers = fresh,
+            Look::At(places) => {
+                for (place, answer) in places.iter().zip(fresh) {
+                    if let Some(old) = answers.get_mut(*place) {
+                        *old = answer;
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -386,8 +421,8 @@ pub struct Change {
 pub enum Then {
     /// Done: hand the operations' outputs to [`Module::finish`].
     Finish,
-    /// Probe and plan again (bounded by the engine); the task counts as changed.
-    Replan,
+    /// Look and plan again (bounded by the engine); the task counts as changed.
+    Replan(Look),
 }
 
 /// Before and after of one thing, for `--diff`. Text is shown as a unified diff.

@@ -36,7 +36,9 @@ impl Container {
         let cache = provision::lab::Options::default().cache;
         let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
         let image = runtime
-            .block_on(provision::lab::images::host(&cache, &mut |step| eprintln!("  {step}")))
+            .block_on(provision::lab::images::host(provision::lab::System::Fresh, &cache, &mut |step| {
+                eprintln!("  {step}")
+            }))
             .map_err(|error| error.to_string())?;
         let name = format!("pvtest-host-{}", std::process::id());
         let mut args = vec!["run", "-d", "--rm", "--name", &name];

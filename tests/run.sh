@@ -9,7 +9,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
 # the longest first, so that none of them begins when everything else is done
-first="seeds rollout backup checks packs months runs update packages docker_modules lab_up"
+first="rollout seeds packs checks update backup months runs packages docker_modules cli lane lab_up engine_runs shelf"
 
 # "Executable tests/lane/main.rs (target/debug/deps/lane-…)", "Executable unittests src/lib.rs (…)" → name, path
 built=$("$cargo" test --no-run 2>&1 | tee /dev/stderr | sed -nE 's/^ *Executable .*\((.*\/([a-z_0-9]+)-[0-9a-f]+)\)$/\2 \1/p')

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::error::{Error, Result};
-use crate::lab::{self, Down, Lab, Options};
+use crate::lab::{self, Down, Lab, Options, System};
 use crate::report::style;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
   provision lab up                       clienteA and clienteB, fresh, without Docker
   provision lab up a b c                 three with other names
+  provision lab up --docker              with Docker, as many providers' servers are
   provision -i inventory -i lab --all    roll out to them
   provision lab ssh clienteA             look around
   provision lab down                     remove them")]
@@ -38,6 +39,9 @@ enum Verb {
         /// A folder whose build.sh makes images that the lab's registry serves to the hosts
         #[arg(long, value_name = "DIR")]
         images: Option<PathBuf>,
+        /// New hosts come with Docker, so that a rollout begins with its services
+        #[arg(long)]
+        docker: bool,
     },
     /// What runs
     #[command(after_help = "Example:\n  provision lab status")]
@@ -78,7 +82,8 @@ pub async fn main(flags: Flags) -> Result<u8> {
     }
     let mut say = |line: &str| eprintln!("{line}");
     match flags.verb {
-        Verb::Up { names, images } => {
+        Verb::Up { names, images, docker } => {
+            options.system = if docker { System::WithDocker } else { System::Fresh };
             options.names = names;
             options.images = images;
             let lab = lab::up(&options, &mut say).await?;

@@ -24,6 +24,9 @@ pub(super) const BODY_LIMIT: u64 = 1 << 20;
 const NO_ADDRESS: Duration = Duration::from_secs(10);
 /// One attempt; a slow first answer counts as "not yet".
 const ATTEMPT: Duration = Duration::from_secs(20);
+/// Between attempts: a proxy that has just heard of a service knows it in a moment; others take minutes.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Deserialize)]
 struct UrlCheck {
@@ -60,6 +63,7 @@ pub async fn check(
     let check: UrlCheck = typed(ARGS, args)?;
     let begin = Instant::now();
     let mut attempts = 0;
+    let mut pause = FIRST_PAUSE;
     loop {
         attempts += 1;
         let attempt = check.clone();
@@ -89,8 +93,9 @@ pub async fn check(
         progress(&format!("{} {}", check.url, problem.text));
         tokio::select! {
             () = cancel.cancelled() => return Err(Failure::new(format!("{} {}; interrupted", check.url, problem.text))),
-            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            () = tokio::time::sleep(pause) => {}
         }
+        pause = LONGEST_PAUSE.min(pause * 2);
     }
 }
 

@@ -49,11 +49,11 @@ pub(super) async fn settle(module: &dyn Module, host: &impl Reach) -> Result<Set
         match module.plan(&observed)? {
             Plan::Ask(queries) => more.extend(host.ask(&queries).await?),
             Plan::NoChange(returned) => return Ok(settled.end(returned)),
-            Plan::Wait { after, status } => {
+            Plan::Wait { after, status, look } => {
                 if !host.wait(after, &status).await? {
                     return Ok(settled.end(Return::msg(status)));
                 }
-                answers = host.ask_anew(&module.probe()).await?;
+                look.renew(&mut answers, host.ask_anew(&look.of(module.probe())).await?);
                 more.clear();
             }
             Plan::Change(change) => {
@@ -63,7 +63,10 @@ pub(super) async fn settle(module: &dyn Module, host: &impl Reach) -> Result<Set
                     settled.diff.extend(change.diff);
                     return Ok(settled.end(change.forecast));
                 }
-                let again = if change.then == Then::Replan { module.probe() } else { Vec::new() };
+                let again = match change.then {
+                    Then::Finish => Vec::new(),
+                    Then::Replan(look) => look.of(module.probe()),
+                };
                 let Some(outputs) = host.act(&change.operations, &again).await? else {
                     // planned upon what was so before
                     answers = host.ask_anew(&module.probe()).await?;
@@ -75,10 +78,10 @@ pub(super) async fn settle(module: &dyn Module, host: &impl Reach) -> Result<Set
                 changes += 1;
                 match change.then {
                     Then::Finish => return Ok(settled.end(module.finish(&outputs)?.over(change.forecast))),
-                    Then::Replan if changes == MOST_CHANGES => {
+                    Then::Replan(_) if changes == MOST_CHANGES => {
                         return Err(Failure::new(format!("still not as wanted after {changes} changes")).into());
                     }
-                    Then::Replan => answers = host.ask(&module.probe()).await?,
+                    Then::Replan(look) => look.renew(&mut answers, host.ask(&again).await?),
                 }
                 more.clear();
             }

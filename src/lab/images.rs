@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
-use super::Progress;
 use super::docker::{docker, script};
+use super::{Progress, System};
 use crate::error::{Error, Result};
 
 /// A bare Debian 13 (`debootstrap --variant=minbase`), the base of everything in the lab.
@@ -38,6 +38,12 @@ const HOST: Recipe = Recipe {
     init: INIT,
     command: r#"["/sbin/lab-init"]"#,
 };
+const HOST_WITH_DOCKER: Recipe = Recipe {
+    name: "provision-lab-host-docker",
+    script: concat!(include_str!("host.sh"), include_str!("docker.sh")),
+    init: INIT,
+    command: HOST.command,
+};
 const REGISTRY: Recipe = Recipe {
     name: "provision-lab-registry",
     script: include_str!("registry.sh"),
@@ -45,9 +51,13 @@ const REGISTRY: Recipe = Recipe {
     command: r#"["/usr/bin/docker-registry", "serve", "/etc/docker/registry/config.yml"]"#,
 };
 
-/// The host image, made if it is not there.
-pub async fn host(cache: &Path, progress: Progress<'_>) -> Result<String> {
-    make(&HOST, cache, progress).await
+/// The image of such hosts, made if it is not there.
+pub async fn host(system: System, cache: &Path, progress: Progress<'_>) -> Result<String> {
+    let recipe = match system {
+        System::Fresh => &HOST,
+        System::WithDocker => &HOST_WITH_DOCKER,
+    };
+    make(recipe, cache, progress).await
 }
 
 /// The registry image, made if it is not there.
@@ -121,7 +131,7 @@ async fn run_build(script: &Path, args: &[&str], progress: Progress<'_>) -> Resu
 /// Removes every image of the lab and the cached system; says which.
 pub async fn remove(cache: &Path) -> Result<Vec<String>> {
     let mut removed = Vec::new();
-    for name in [HOST.name, REGISTRY.name, "provision-lab-base"] {
+    for name in [HOST.name, HOST_WITH_DOCKER.name, REGISTRY.name, "provision-lab-base"] {
         for image in list(name).await? {
             // an image that another lab's containers or other images still use stays
             if docker(&["rmi", &image]).await.is_ok() {

@@ -38,12 +38,22 @@ pub struct Options {
     pub prefix: String,
     /// The hosts. Empty: those that exist, else `clienteA` and `clienteB`.
     pub names: Vec<String>,
+    /// What is on new hosts.
+    pub system: System,
     /// Whether a registry for the hosts runs beside them.
     pub registry: Registry,
     /// A folder whose `build.sh` makes images that the registry is to serve.
     pub images: Option<PathBuf>,
     /// Where downloaded systems are kept. Default `~/.cache/provision/lab`.
     pub cache: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum System {
+    /// What a fresh VPS has: no Docker, which a rollout installs first.
+    Fresh,
+    /// Docker and what else a rollout would install first, not started yet.
+    WithDocker,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +101,7 @@ impl Default for Options {
             dir: PathBuf::from("lab"),
             prefix: "provision-lab".into(),
             names: Vec::new(),
+            system: System::Fresh,
             registry: Registry::Run,
             images: None,
             cache: cache.join("provision/lab"),
@@ -134,7 +145,7 @@ pub async fn up(options: &Options, progress: Progress<'_>) -> Result<Lab> {
         }
     }
     for name in missing(&options.names, &fleet) {
-        let image = images::host(&options.cache, progress).await?;
+        let image = images::host(options.system, &options.cache, progress).await?;
         let address = hosts::free_address(network, &fleet)?;
         progress(&format!("{name}: booting at {address}"));
         fleet.push(hosts::start(&options.prefix, &folder.root, &engine, &image, &name, address).await?);

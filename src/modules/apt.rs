@@ -15,7 +15,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::plan::{
-    Answer, Change, Diff, Failure, Module, Object, Observed, Operation, Output, Part, Plan, Query, Return, Script, Then,
+    Answer, Change, Diff, Failure, Look, Module, Object, Observed, Operation, Output, Part, Plan, Query, Return,
+    Script, Then,
 };
 
 use super::args;
@@ -290,7 +291,7 @@ impl Module for Apt {
         let update = asked && stale && !updated;
         let alone = self.wanted.is_empty() && self.action().is_none();
         if update && (alone || !self.check) {
-            let then = if alone { Then::Finish } else { Then::Replan };
+            let then = if alone { Then::Finish } else { Then::Replan(Look::Everything) };
             let forecast = Return::default().with("cache_updated", true).with("cache_update_time", seen.now);
             return Ok(Plan::Change(Change { diff: Vec::new(), operations: vec![self.update()], then, forecast }));
         }

@@ -33,7 +33,7 @@ use super::docker::{ask, diff, docker, json as read_json, output, trouble};
 use super::docker_wait::{Container, Verdict, last_lines, lost, pause};
 use super::{Build, Spec, args, observed, typed};
 use crate::plan::{
-    Answer, Change, Failure, Module, Object, Observed, Operation, Output, Plan, Query, Return, Script, Then,
+    Answer, Change, Failure, Look, Module, Object, Observed, Operation, Output, Plan, Query, Return, Script, Then,
 };
 
 pub const FAMILY: &[Spec] = &[Spec {
@@ -138,6 +138,10 @@ const CONFIG: usize = 1;
 const HASHES: usize = 2;
 const IMAGES: usize = 3;
 const CONTAINERS: usize = 4;
+/// What can be another one after a change of the task's own, or later. Compose takes its time to read the files again,
+/// and while they are the same, so are its answers.
+const MOVING: Look = Look::At(&[CONTAINERS]);
+const MOVING_WITH_IMAGES: Look = Look::At(&[IMAGES, CONTAINERS]);
 
 impl Module for Compose {
     fn probe(&self) -> Vec<Query> {
@@ -366,7 +370,7 @@ impl Compose {
                 Some(_) => failure,
             });
         }
-        Ok(Some(Plan::Wait { after: pause(observed.elapsed), status: told(&waiting) }))
+        Ok(Some(Plan::Wait { after: pause(observed.elapsed), status: told(&waiting), look: MOVING }))
     }
 
     /// When this task last made or started a container; its own beginning if it did not.
@@ -443,7 +447,9 @@ impl Compose {
             forecast = forecast.with("warnings", warnings);
         }
         let diff = vec![diff(&format!("project {}", seen.project.name), "", lines)];
-        Plan::Change(Change { diff, operations, then: Then::Replan, forecast })
+        let got = actions.iter().any(|action| matches!(action.kind, Kind::Pull | Kind::Build));
+        let look = if got { MOVING_WITH_IMAGES } else { MOVING };
+        Plan::Change(Change { diff, operations, then: Then::Replan(look), forecast })
     }
 
     fn report(&self, observed: &Observed<'_>, seen: &Seen, wish: &Wish, warnings: &[String]) -> Return {
@@ -505,7 +511,7 @@ impl Compose {
         Ok(Plan::Change(Change {
             diff: vec![diff(&format!("project {}", seen.project.name), "", lines)],
             operations: vec![Operation::run(self.call.run(words).timeout(Duration::from_secs(900)))],
-            then: Then::Replan,
+            then: Then::Replan(MOVING),
             forecast: Return::default(),
         }))
     }

@@ -26,9 +26,10 @@ use serde::Deserialize;
 
 use super::docker::{ask, diff, hint, output};
 use super::docker_container::{Named, still_to_come};
+use super::docker_wait::pause;
 use super::{Build, Spec, args, database_mariadb, database_postgres, typed};
 use crate::plan::{
-    Change, Failure, Module, Object, Observed, Operation, Output, Plan, Query, Return, Script, Secret, Then,
+    Change, Failure, Look, Module, Object, Observed, Operation, Output, Plan, Query, Return, Script, Secret, Then,
 };
 
 pub const FAMILY: &[Spec] = &[Spec {
@@ -219,7 +220,7 @@ impl Module for Database {
             }
             NOT_YET => {
                 let status = format!("waiting for the server in the {} to accept connections", self.named);
-                return Ok(Plan::Wait { after: Duration::from_secs(1), status });
+                return Ok(Plan::Wait { after: pause(observed.elapsed), status, look: Look::Everything });
             }
             REFUSED => {
                 let text = format!("the server in the {} refuses the administrator `{}`", self.named, wanted.admin);
@@ -257,7 +258,7 @@ impl Module for Database {
         Ok(Plan::Change(Change {
             diff: vec![diff(&what, "", lines)],
             operations: vec![Operation::run(self.inside(carry_out))],
-            then: Then::Replan,
+            then: Then::Replan(Look::Everything),
             forecast: Return::msg(due.lines.join(", ")).with("db", wanted.name.as_str()),
         }))
     }

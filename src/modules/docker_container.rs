@@ -18,9 +18,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::docker::{ask, docker, hint, json, output, trouble};
+use super::docker_wait::pause;
 use super::{Build, Spec, args, typed};
 use crate::plan::{
-    Change, Failure, Module, Object, Observed, Operation, Output, Plan, Query, Return, Script, Secret, Then, quote,
+    Change, Failure, Look, Module, Object, Observed, Operation, Output, Plan, Query, Return, Script, Secret, Then,
+    quote,
 };
 
 pub const FAMILY: &[Spec] = &[
@@ -318,7 +320,8 @@ pub(super) fn still_to_come(named: &Named, elapsed: Duration, limit: Duration) -
         let text = format!("no running {named} after {} s", limit.as_secs());
         return Err(Failure::new(text).hint("`docker ps -a` on the host shows what there is"));
     }
-    Ok(Plan::Wait { after: Duration::from_secs(1), status: format!("waiting for a running {named}") })
+    let status = format!("waiting for a running {named}");
+    Ok(Plan::Wait { after: pause(elapsed), status, look: Look::Everything })
 }
 
 impl Exec {

@@ -256,10 +256,12 @@ pub(super) fn milliseconds(stamp: &str) -> i64 {
 
 /// How long to wait before looking again.
 pub(super) fn pause(waited: Duration) -> Duration {
-    Duration::from_secs(match waited.as_secs() {
-        0..15 => 1,
-        15..60 => 2,
-        _ => 5,
+    Duration::from_millis(match waited.as_secs() {
+        0..5 => 300,
+        5..15 => 500,
+        15..60 => 1_000,
+        60..180 => 2_000,
+        _ => 5_000,
     })
 }
 

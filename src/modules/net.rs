@@ -17,7 +17,7 @@ use fancy_regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::plan::{Failure, Module, Object, Observed, Plan, Query, Return, Script};
+use crate::plan::{Failure, Look, Module, Object, Observed, Plan, Query, Return, Script};
 
 use super::args;
 use super::observed;
@@ -119,7 +119,9 @@ impl Module for WaitFor {
 
     fn plan(&self, observed: &Observed<'_>) -> Result<Plan, Failure> {
         let args = &self.args;
-        let wait = |after: Duration| Ok(Plan::Wait { after, status: format!("waiting for {}", self.what()) });
+        let wait = |after: Duration| {
+            Ok(Plan::Wait { after, status: format!("waiting for {}", self.what()), look: Look::Everything })
+        };
         let delay = Duration::from_secs(args.delay);
         if observed.elapsed < delay {
             return wait(delay - observed.elapsed);

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::plan::{
-    Change, Failure, FileKind, FileStat, Module, Object, Observed, Operation, Plan, Query, Return, Script, Then,
+    Change, Failure, FileKind, FileStat, Look, Module, Object, Observed, Operation, Plan, Query, Return, Script, Then,
 };
 
 use super::args::{self, Mode, State};
@@ -244,7 +244,12 @@ impl Module for Repository {
             (Key::Url(url), None, None) => {
                 let forecast = Return::msg("the key would be downloaded");
                 let operations = vec![self.download(url)];
-                return Ok(Plan::Change(Change { diff: Vec::new(), operations, then: Then::Replan, forecast }));
+                return Ok(Plan::Change(Change {
+                    diff: Vec::new(),
+                    operations,
+                    then: Then::Replan(Look::Everything),
+                    forecast,
+                }));
             }
         };
         let content = Content::of(self.text(key.as_deref()));

@@ -36,7 +36,8 @@ use super::swarm_files::Files;
 use super::swarm_state::{DIGEST, Service, Task};
 use super::{Build, Spec, observed, typed};
 use crate::plan::{
-    Answer, Change, Failure, Module, Object, Observed, Operation, Plan, Query, Return, Script, Secret, Then, quote,
+    Answer, Change, Failure, Look, Module, Object, Observed, Operation, Plan, Query, Return, Script, Secret, Then,
+    quote,
 };
 
 pub const FAMILY: &[Spec] = &[Spec {
@@ -388,7 +389,7 @@ impl Stack {
         let lines: String = reasons.iter().map(|reason| format!("{reason}\n")).collect();
         let forecast = self.warned(Return::msg(reasons.join("; ")).with("actions", json!(reasons)), files);
         let diff = vec![diff(&format!("stack {}", self.name), "", lines)];
-        Plan::Change(Change { diff, operations, then: Then::Replan, forecast })
+        Plan::Change(Change { diff, operations, then: Then::Replan(Look::Everything), forecast })
     }
 
     fn watch(
@@ -425,7 +426,7 @@ impl Stack {
             let text = format!("not ready after {} s: {}", self.limit.as_secs(), told(&waiting));
             return give_up(text, first, tasks, more);
         }
-        Ok(Plan::Wait { after: pause(observed.elapsed), status: told(&waiting) })
+        Ok(Plan::Wait { after: pause(observed.elapsed), status: told(&waiting), look: Look::Everything })
     }
 
     fn report(&self, services: &[&Service], tasks: &[Task]) -> Return {
@@ -450,7 +451,7 @@ impl Stack {
             return Ok(Plan::Change(Change {
                 diff: vec![diff(&format!("stack {}", self.name), "deployed\n", "")],
                 operations: vec![Operation::run(docker().raw("stack rm").arg(&self.name))],
-                then: Then::Replan,
+                then: Then::Replan(Look::Everything),
                 forecast: Return::default(),
             }));
         }
@@ -463,7 +464,8 @@ impl Stack {
             .hint("`docker ps -a` and `docker network ls` on the host show them"));
         }
         // containers and networks go a while after the services
-        Ok(Plan::Wait { after: Duration::from_secs(1), status: format!("{} is being removed", self.name) })
+        let status = format!("{} is being removed", self.name);
+        Ok(Plan::Wait { after: pause(observed.elapsed), status, look: Look::Everything })
     }
 }
 

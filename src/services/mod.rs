@@ -10,6 +10,7 @@ mod build;
 pub mod catalogue;
 mod checks;
 pub mod declared;
+mod first_checks;
 pub mod fleet_lock;
 mod git;
 pub mod handover;

@@ -20,6 +20,7 @@ use stage::{Ran, Stage};
 static SCENE: stage::Scene = stage::Scene {
     prefix: "pv-backup-test",
     hosts: &["a", "b"],
+    system: provision::lab::System::WithDocker,
     inventory: "tests/backup/inventory",
     images: &["pgvector/pgvector:pg17", "mariadb:11.8", "redis:8.0"],
 };

@@ -26,6 +26,7 @@ use stage::Stage;
 static SCENE: stage::Scene = stage::Scene {
     prefix: "pv-checks-test",
     hosts: &["a"],
+    system: provision::lab::System::WithDocker,
     inventory: "tests/checks/inventory",
     images: &["provision-lab-python:trixie", "postgres:17", "redis:8.0"],
 };

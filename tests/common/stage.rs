@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use provision::lab::{self, Options};
+use provision::lab::{self, Options, System};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_provision");
@@ -20,6 +20,8 @@ pub struct Scene {
     /// Its containers are named after this; another one for each test program.
     pub prefix: &'static str,
     pub hosts: &'static [&'static str],
+    /// Fresh where a test is about what a first rollout makes of a server; else with Docker, which saves its installation.
+    pub system: System,
     /// Relative to the repository, under the lab's own inventory.
     pub inventory: &'static str,
     /// Names of images of `tests/images` that the lab's registry serves; none: all that a rollout may pull.
@@ -82,6 +84,7 @@ impl Stage {
             dir: scratch.join("lab"),
             prefix: scene.prefix.into(),
             names: scene.hosts.iter().map(|name| (*name).to_owned()).collect(),
+            system: scene.system,
             images: scene.images.is_empty().then(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images")),
             ..Options::default()
         };

@@ -107,28 +107,32 @@ pub fn settle(env: &Env, name: &str, args: Value) -> Result<Settled, Failure> {
     };
     loop {
         assert!(changes < 20, "{name} goes in circles");
-        match module.plan(&Observed { answers: &answers, more: &more, elapsed: begin.elapsed(), changes })? {
+        let look = match module.plan(&Observed { answers: &answers, more: &more, elapsed: begin.elapsed(), changes })? {
             Plan::Ask(queries) => {
                 round_trips += 1;
                 more.extend(queries.iter().map(|query| answer(env, query)));
                 continue;
             }
             Plan::NoChange(returned) => return done(returned, changes, round_trips, diff),
-            Plan::Wait { after, .. } => std::thread::sleep(after),
+            Plan::Wait { after, look, .. } => {
+                std::thread::sleep(after);
+                look
+            }
             Plan::Change(change) => {
                 diff.extend(change.diff.into_iter().map(|diff| diff.after));
                 changes += 1;
                 round_trips += 1;
                 let outputs =
                     change.operations.iter().map(|operation| act(env, operation)).collect::<Result<Vec<_>, _>>()?;
-                if change.then == Then::Finish {
-                    return done(module.finish(&outputs)?, changes, round_trips, diff);
+                match change.then {
+                    Then::Finish => return done(module.finish(&outputs)?, changes, round_trips, diff),
+                    Then::Replan(look) => look,
                 }
             }
-        }
+        };
         round_trips += 1;
         more.clear();
-        answers = module.probe().iter().map(|query| answer(env, query)).collect();
+        look.renew(&mut answers, look.of(module.probe()).iter().map(|query| answer(env, query)).collect());
     }
 }
 

@@ -12,8 +12,13 @@ use super::stage::{self, Going, Stage, shell};
 
 pub const HOSTS: [&str; 6] = ["m1", "m2", "m3", "m4", "m5", "m6"];
 
-static SCENE: stage::Scene =
-    stage::Scene { prefix: "pv-months", hosts: &HOSTS, inventory: "tests/months/inventory", images: &["redis:8.0"] };
+static SCENE: stage::Scene = stage::Scene {
+    prefix: "pv-months",
+    hosts: &HOSTS,
+    system: provision::lab::System::WithDocker,
+    inventory: "tests/months/inventory",
+    images: &["redis:8.0"],
+};
 
 const REGISTRY: [&str; 2] = ["--registry", "tests/months/registry"];
 

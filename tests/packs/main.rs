@@ -20,6 +20,7 @@ use stage::Stage;
 static SCENE: stage::Scene = stage::Scene {
     prefix: "pv-packs-test",
     hosts: &["a", "b"],
+    system: provision::lab::System::WithDocker,
     inventory: "tests/packs/inventory",
     images: &[
         "traefik:v3.7.9",

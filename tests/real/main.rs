@@ -16,6 +16,7 @@ const SERVED: &str = "n8nio/n8n:2.40.7";
 static SCENE: stage::Scene = stage::Scene {
     prefix: "pv-real",
     hosts: &["clienteB"],
+    system: provision::lab::System::Fresh,
     inventory: "inventory",
     images: &["traefik:v3.7.9", "postgres:17"],
 };

@@ -21,6 +21,7 @@ use std::sync::MutexGuard;
 static SCENE: stage::Scene = stage::Scene {
     prefix: "pv-test",
     hosts: &["clienteA", "clienteB", "c", "d", "e", "f", "k", "i"],
+    system: provision::lab::System::Fresh,
     inventory: "inventory",
     images: &[],
 };

@@ -16,8 +16,13 @@ use std::time::{Duration, Instant};
 
 use stage::{Going, Ran, Stage};
 
-static SCENE: stage::Scene =
-    stage::Scene { prefix: "pv-runs", hosts: &["r1", "r2"], inventory: "tests/runs/inventory", images: &["redis:8.0"] };
+static SCENE: stage::Scene = stage::Scene {
+    prefix: "pv-runs",
+    hosts: &["r1", "r2"],
+    system: provision::lab::System::WithDocker,
+    inventory: "tests/runs/inventory",
+    images: &["redis:8.0"],
+};
 
 const REGISTRY: [&str; 2] = ["--registry", "tests/update/registry"];
 

@@ -12,6 +12,7 @@ mod stage;
 static SCENE: stage::Scene = stage::Scene {
     prefix: "pv-seeds",
     hosts: &["s0", "vnm", "s2"],
+    system: provision::lab::System::Fresh,
     inventory: "tests/seeds/inventory",
     images: &[
         "pgvector/pgvector:pg17",

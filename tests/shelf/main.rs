@@ -11,8 +11,13 @@ use std::sync::{MutexGuard, OnceLock};
 
 use stage::Stage;
 
-static SCENE: stage::Scene =
-    stage::Scene { prefix: "pv-shelf-test", hosts: &["s"], inventory: "tests/shelf/inventory", images: &["redis:8.0"] };
+static SCENE: stage::Scene = stage::Scene {
+    prefix: "pv-shelf-test",
+    hosts: &["s"],
+    system: provision::lab::System::WithDocker,
+    inventory: "tests/shelf/inventory",
+    images: &["redis:8.0"],
+};
 
 /// The host with everything that it declares on it.
 fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
@@ -20,6 +25,17 @@ fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
     let (turn, stage) = stage::enter(&SCENE, test)?;
     DEPLOYED.get_or_init(|| {
         stage.must(&stage.runs("deploy"), &["--host", "s", "--yes"], 0);
+        // the lab's host came with Docker, and nobody had started it
+        let events = stage::last_events(&stage.runs("deploy"));
+        let ended = |task: &str| {
+            let ends = |event: &&serde_json::Value| {
+                stage::is(event, "task_finished") && event["host"] == "s" && event["task"]["name"] == task
+            };
+            events.iter().find(ends).unwrap_or_else(|| panic!("{task} has no end"))["outcome"]["status"].clone()
+        };
+        assert_eq!([ended("Docker"), ended("Docker runs")], ["ok", "changed"]);
+        let check = "docker inspect -f '{{.Config.Healthcheck.StartInterval}}' versatile-redis";
+        assert_eq!(stage.inside("s", check), "1s", "the first health checks");
     });
     Some((turn, stage))
 }

@@ -54,9 +54,9 @@ impl Host {
             match module.plan(&observed)? {
                 Plan::Ask(queries) => more.extend(ask(&queries)),
                 Plan::NoChange(returned) => return Ok(end(returned, changed)),
-                Plan::Wait { after, .. } => {
+                Plan::Wait { after, look, .. } => {
                     std::thread::sleep(after);
-                    answers = ask(&module.probe());
+                    look.renew(&mut answers, ask(&look.of(module.probe())));
                     more.clear();
                 }
                 Plan::Change(change) => {
@@ -72,7 +72,7 @@ impl Host {
                     changes += 1;
                     match change.then {
                         Then::Finish => return Ok(end(module.finish(&outputs)?.over(change.forecast), changed)),
-                        Then::Replan => answers = ask(&module.probe()),
+                        Then::Replan(look) => look.renew(&mut answers, ask(&look.of(module.probe()))),
                     }
                     more.clear();
                 }

@@ -137,7 +137,7 @@ fn image(stage: &Stage) {
         .unwrap();
     std::io::Write::write_all(&mut set.stdin.take().unwrap(), b"for-u2-alone").unwrap();
     assert!(set.wait().unwrap().success());
-    let base = stage.block_on(images::host(&stage.options.cache, &mut |_| {})).unwrap();
+    let base = stage.block_on(images::host(stage.options.system, &stage.options.cache, &mut |_| {})).unwrap();
     fs::write(context.join("Dockerfile"), format!("FROM {base}\n{DOCKERFILE}")).unwrap();
     stage::shell("DOCKER_BUILDKIT=0 docker build -q -t pv-fleet:1 \"$1\" >/dev/null", &[context.to_str().unwrap()]);
     stage.block_on(provision::lab::push(&stage.options, &["pv-fleet:1".to_owned()], &mut |_| {})).unwrap();

@@ -17,6 +17,7 @@ use stage::{Ran, Stage, counts, is, last_events};
 static SCENE: stage::Scene = stage::Scene {
     prefix: "pv-update",
     hosts: &["u1", "u2", "u3"],
+    system: provision::lab::System::WithDocker,
     inventory: "tests/update/inventory",
     images: &["redis:8.0", "traefik:v3.7.9"],
 };

@@ -8,6 +8,7 @@ use super::HostPlace;
 use crate::error::{Error, Place, Result};
 use crate::plan::Object;
 use crate::services::catalogue::{Catalogue, Package};
+use crate::services::first_checks;
 use crate::shipped;
 use crate::vars::{Fault, Scope};
 
@@ -28,6 +29,10 @@ pub(super) fn stack(
         && let Some(base) = catalogue.base(&format!("{name}.yml"))
     {
         stack = lay_under(stack_value(scope, &base)?, stack);
+    }
+    if host.runtime == "compose" {
+        let interval = scope.text(&format!("{{{{ {} | default('') }}}}", first_checks::VARIABLE), &path);
+        first_checks::hasten(&mut stack, &interval.map_err(|fault| template_error(fault, &path))?)?;
     }
     if host.runtime == "compose"
         && let Value::Object(map) = &mut stack
