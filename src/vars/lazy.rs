@@ -31,6 +31,12 @@ pub(super) struct Eval {
 /// of this one all of it is forgotten, or nothing of it would ever be freed.
 pub(super) struct Whole(Arc<Eval>);
 
+impl Whole {
+    pub fn new(scope: &Scope) -> Whole {
+        Whole(Eval::of(scope.clone(), String::new(), Arc::default()))
+    }
+}
+
 impl std::ops::Deref for Whole {
     type Target = Arc<Eval>;
 
@@ -92,10 +98,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Eval {
-    pub fn new(scope: &Scope) -> Whole {
-        Whole(Eval::of(scope.clone(), String::new(), Arc::default()))
-    }
-
     fn of(scope: Scope, host: String, shared: Arc<Shared>) -> Arc<Eval> {
         Arc::new(Eval { scope, host, known: Mutex::default(), missing: Mutex::default(), shared })
     }

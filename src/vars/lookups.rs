@@ -10,7 +10,7 @@ use minijinja::value::ValueKind;
 use minijinja::{Error, Value};
 
 use super::args::{Args, entries, items, text, wrong};
-use super::lazy::Eval;
+use super::lazy::{Eval, Whole};
 use super::{Fault, LookupKind, engine, pyregex};
 
 pub(super) fn run(eval: &Arc<Eval>, plugin: &str, terms: &[Value], args: &Args) -> Result<Vec<Value>, Error> {
@@ -86,7 +86,7 @@ fn template(eval: &Arc<Eval>, term: &Value, args: &Args) -> Result<Value, Error>
     let (path, content) = read(eval, LookupKind::Template, &text(term)?)?;
     let rendered = match args.name("template_vars") {
         Some(vars) => match super::json::to_json(vars).map_err(Fault::into_error)? {
-            serde_json::Value::Object(map) => engine::text(&Eval::new(&eval.scope.with(map, true)), &content, &path),
+            serde_json::Value::Object(map) => engine::text(&Whole::new(&eval.scope.with(map, true)), &content, &path),
             _ => return Err(wrong("`template_vars` is a mapping")),
         },
         None => engine::text(eval, &content, &path),

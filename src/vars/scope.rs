@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::json::{is_omit, to_json};
-use super::lazy::Eval;
+use super::lazy::{Eval, Whole};
 use super::{Fault, engine};
 use crate::plan::Object;
 
@@ -98,7 +98,7 @@ impl Scope {
         if !engine::has_template_inside(value) {
             return Ok(value.clone());
         }
-        deep(&Eval::new(self), value)
+        deep(&Whole::new(self), value)
     }
 
     /// A variable, templated; None if it is not defined.
@@ -106,7 +106,7 @@ impl Scope {
         if !self.has(name) {
             return Ok(None);
         }
-        let eval = Eval::new(self);
+        let eval = Whole::new(self);
         match eval.variable(name) {
             Some(value) => to_json(&value).map(Some),
             None => Err(eval.why(name).unwrap_or_else(|| Fault::undefined(name))),
@@ -143,7 +143,7 @@ impl Scope {
     }
 
     fn judge(&self, text: &str) -> Result<bool, Fault> {
-        let eval = Eval::new(self);
+        let eval = Whole::new(self);
         let result = match unbraced(text) {
             None => engine::expression(&eval, text)?,
             // `when: "{{ x }}"`: what is inside says the condition, or is it
@@ -174,12 +174,12 @@ impl Scope {
 
     /// A bare expression, as in `when`, `until` and `debug: var=`.
     pub fn expression(&self, expression: &str) -> Result<Value, Fault> {
-        to_json(&engine::expression(&Eval::new(self), expression)?)
+        to_json(&engine::expression(&Whole::new(self), expression)?)
     }
 
     /// A template file's text: block newlines trimmed, the final newline kept, a `#jinja2:` header obeyed.
     pub fn text(&self, template: &str, file: &Path) -> Result<String, Fault> {
-        engine::text(&Eval::new(self), template, file)
+        engine::text(&Whole::new(self), template, file)
     }
 
     /// The names of all variables that a value's templates use, directly or through other variables' templates.
