@@ -63,7 +63,7 @@ const ROUND: [Trouble; 13] = [
 ];
 
 /// No second round begins later than this.
-const ENOUGH: Duration = Duration::from_secs(90);
+const ENOUGH: Duration = Duration::from_secs(150);
 
 /// Tasks in whose middle a program or a host goes away.
 const MOMENTS: [&str; 7] =
