@@ -126,7 +126,8 @@ impl UrlCheck {
             let wanted = self.status.iter().map(u16::to_string).collect::<Vec<_>>().join(" or ");
             let hint = match status {
                 404 => {
-                    "the proxy has no route: is the container healthy, and does its router's Host() name this domain?"
+                    "the proxy has no route: is the container healthy, and does its router's Host() name this domain? \
+                     What the proxy says itself: `provision logs infrastructure`"
                 }
                 502..=504 => "the proxy knows the service but cannot reach it: look at its container's log",
                 _ => "look at the service's log",

@@ -182,8 +182,24 @@ impl Stage {
     /// A run that must end with this code.
     pub fn must(&self, runs: &Path, args: &[&str], code: i32) -> Ran {
         let ran = self.run(runs, args);
+        if ran.code != Some(code) {
+            self.show_hosts();
+        }
         ran.expect(code);
         ran
+    }
+
+    /// What the containers of each host and its proxy say, for whoever reads why a test failed.
+    fn show_hosts(&self) {
+        let look = "docker ps -a --format '{{.Names}} {{.Status}}'; uptime; \
+            docker ps -aq --filter label=com.docker.compose.service=traefik | xargs -r -n1 docker logs --tail 15; true";
+        for host in self.scene.hosts {
+            let container = format!("{}-{host}", self.scene.prefix);
+            let seen =
+                Command::new("docker").args(["exec", &container, "sh", "-c", &format!("exec 2>&1; {look}")]).output();
+            let seen = seen.map(|seen| String::from_utf8_lossy(&seen.stdout).into_owned()).unwrap_or_default();
+            eprintln!("--- {host}\n{seen}");
+        }
     }
 
     /// Hands a value to `secrets set`.
@@ -259,8 +275,9 @@ impl Going {
                 break status;
             }
             if self.began.elapsed() > Duration::from_secs(600) {
+                eprintln!("    took longer than 10 minutes");
                 let _ = self.child.kill();
-                panic!("a run took longer than 10 minutes");
+                break self.child.wait().unwrap();
             }
             std::thread::sleep(Duration::from_millis(20));
         };

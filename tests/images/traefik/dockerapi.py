@@ -55,7 +55,12 @@ def containers(endpoint, network, warn):
     for listed in get(endpoint, "/containers/json"):
         if listed["Labels"].get("traefik.enable") is None:
             continue
-        detail = get(endpoint, f"/containers/{listed['Id']}/json")
+        try:
+            detail = get(endpoint, f"/containers/{listed['Id']}/json")
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            # One that cannot be inspected is left out, as by the real one; the others keep their routes.
+            warn(f"Failed to inspect container {listed['Id'][:12]}: {error}")
+            continue
         health = (detail["State"].get("Health") or {}).get("Status", "none")
         if not detail["State"]["Running"] or health not in ("none", "healthy", ""):
             continue
