@@ -364,13 +364,11 @@ fn unsafe_values_are_templates_of_themselves() {
 }
 
 #[test]
-fn a_thousand_hosts_are_read_at_once() {
+fn a_range_is_a_thousand_hosts() {
     let text = "all:\n  children:\n    fleet:\n      hosts:\n        c[0001:1000].example: {domain: x}\n";
-    let start = std::time::Instant::now();
     let inventory = loaded(&[("hosts.yml", text), ("group_vars/all.yml", "y: 1")], &["."]);
     assert_eq!(inventory.hosts().count(), 1000);
     assert_eq!(inventory.select("fleet:!c0001.example", &[]).unwrap().len(), 999);
-    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
 }
 
 #[test]

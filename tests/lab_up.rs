@@ -114,12 +114,10 @@ async fn a_lab_comes_up_is_used_and_goes_without_a_trace() {
     let tags = format!("curl -sf http://{registry}:5000/v2/provision-lab-test/bare/tags/list");
     assert!(throwaway.says("clienteA", &tags).contains("\"1\""));
 
-    // again: nothing is made, and it is quick
-    let started = Instant::now();
+    // again: nothing is made
     let mut steps = Vec::new();
     let again = lab::up(&throwaway.options, &mut |step| steps.push(step.to_owned())).await.unwrap();
     assert_eq!(steps, Vec::<String>::new());
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(again.hosts[1].address, made.hosts[1].address);
     let status = lab::status(&throwaway.options).await.unwrap();
     assert_eq!(status.registry, Some(registry));

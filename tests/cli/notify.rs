@@ -287,7 +287,7 @@ fn what_does_not_arrive_changes_no_run_and_is_told_later() {
     let begin = std::time::Instant::now();
     let ended = run(&project);
     assert_eq!(ended.code, 1);
-    assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(100), "{:?}", begin.elapsed());
     assert!(ended.stderr.contains("notifications: hook (webhook): not delivered: answered 503"), "{}", ended.stderr);
     assert!(ended.stderr.contains("mute (slack): not delivered: cannot be reached"), "{}", ended.stderr);
     assert_eq!(taken(&inbox).len(), 1);

@@ -61,7 +61,7 @@ impl Sshd {
         child.args(["-D", "-e", "-f"]).arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = child.spawn().expect("sshd starts");
         let mut sshd = Sshd { port, dir, key, known_hosts, child };
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             let ended = sshd.child.try_wait().expect("sshd's state");
             assert!(ended.is_none() && Instant::now() < deadline, "sshd did not start: {}", sshd.log());

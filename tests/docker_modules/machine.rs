@@ -142,7 +142,7 @@ fn in_a_lab() -> Result<Engine, String> {
     let engine = Engine::at(tools()?, &format!("unix://{}", socket.display()), leashes)?;
     let begin = Instant::now();
     while let Err(why) = said(engine.docker().args(["version", "--format", "{{.Server.Version}}"])) {
-        if begin.elapsed() > Duration::from_secs(30) {
+        if begin.elapsed() > Duration::from_secs(120) {
             return Err(format!("the engine in the lab host does not answer: {why}"));
         }
         std::thread::sleep(Duration::from_millis(200));

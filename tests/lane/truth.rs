@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use provision::event::Cause;
 use provision::lane::{ActError, Become, BecomeMethod, Connection, Connections, Dialect, Target};
@@ -569,7 +569,6 @@ async fn what_takes_too_long_is_ended_with_its_children() {
         let mark = ground.path("still-running");
         let text = format!("echo begun; (sleep 5; touch {mark}) & sh -c 'sleep 5; touch {mark}'; touch {mark}");
         let slow = Script::new().operator(text).timeout(Duration::from_millis(500));
-        let started = Instant::now();
         let operations = [run("echo first"), Operation::run(slow.clone()), run("echo never")];
         let Err(ActError::Failed { index, failure, done, .. }) = connection.act(None, &operations).await else {
             panic!("did not time out")
@@ -584,7 +583,6 @@ async fn what_takes_too_long_is_ended_with_its_children() {
             (&b"a\n"[..], &b"b\n"[..])
         );
         assert_eq!(output(&answers[1]).rc, 124);
-        assert!(started.elapsed() < Duration::from_secs(5), "{}", ground.shell);
         assert_ne!(connection.hello(None).await.expect("hello").pid, pid);
         tokio::time::sleep(Duration::from_millis(5200)).await;
         assert!(!Path::new(&mark).exists(), "{}: something went on", ground.shell);
@@ -615,10 +613,14 @@ async fn a_lane_that_is_dropped_or_killed_is_replaced() {
 async fn background_children_do_not_hold_up_or_mix_in() {
     for ground in grounds() {
         let connection = ground.open().await;
-        let started = Instant::now();
-        connection.act(None, &[run("(sleep 1; echo late) & echo now")]).await.expect("runs");
-        assert!(started.elapsed() < Duration::from_millis(900));
-        tokio::time::sleep(Duration::from_millis(1200)).await;
+        let (go, done) = (ground.path("go"), ground.path("done"));
+        // it ends only after the operation has
+        let child = format!("(until [ -e {go} ]; do sleep 0.1; done; echo late; : >{done}) & echo now");
+        connection.act(None, &[run(&child)]).await.expect("runs");
+        std::fs::write(&go, "").expect("written");
+        while !Path::new(&done).exists() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         let answers = connection.ask(None, &[sh("echo clean")]).await.expect("answers");
         assert_eq!(output(&answers[0]).stdout, b"clean\n", "{}", ground.shell);
         connection.close().await;

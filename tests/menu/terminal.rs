@@ -63,7 +63,7 @@ impl Terminal {
 
     #[track_caller]
     fn wait_until(&mut self, what: &str, good: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(90);
         loop {
             let screen = self.screen();
             if good(&screen) {
@@ -82,7 +82,7 @@ impl Terminal {
     /// Waits until the program has ended; its exit code.
     #[track_caller]
     pub fn end(mut self) -> i32 {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(90);
         loop {
             self.listen();
             match self.session.get_process().status() {

@@ -39,7 +39,7 @@ fn the_fleet_is_rolled_out_by_one_command() {
     let arguments = ["--host", "clienteA", "--services", "testigo", "--registry", &registry, "--yes"];
     let package = stage.start_with(&runs, &arguments, loud).end();
     let (seen, looks) = sampler.end();
-    assert!(looks as u64 > first.took.as_secs() * 5, "only {looks} looks at the process lists");
+    assert!(looks as u64 > first.took.as_secs(), "only {looks} looks at the process lists");
 
     package.expect(0);
     a_package_of_two_files_is_there(stage, &planted);

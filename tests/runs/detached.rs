@@ -42,7 +42,7 @@ fn hosts_work_alone_and_whoever_has_the_key_hears_of_it() {
     assert!(ran.code.is_none() || (awake && ran.stdout.contains("goes on without this machine")), "{}", ran.stderr);
     let run = list.split_whitespace().nth(1).unwrap_or_else(|| panic!("{list}")).to_owned();
     assert_eq!(list.matches(run.as_str()).count(), 2, "{list}");
-    until("both hosts are done", 90, || fleet.both() == ("version 31".to_owned(), "version 31".to_owned()));
+    until("both hosts are done", 180, || fleet.both() == ("version 31".to_owned(), "version 31".to_owned()));
 
     // from another folder of journals
     fleet.runs = fleet.stage.runs("attached");

@@ -70,9 +70,9 @@ fn a_hold_refuses_whoever_changes_something_and_says_why() {
     assert!(free(&fleet));
 
     // a hold ends by itself
-    fleet.must("eva", &["lock", "hold", "--all", "--until", "6s", "--reason", "short"], 0);
+    fleet.must("eva", &["lock", "hold", "--all", "--until", "12s", "--reason", "short"], 0);
     fleet.must("ana", &["restart", "--host", "r1", "--yes"], 1);
-    until("the hold is over", 10, || free(&fleet));
+    until("the hold is over", 60, || free(&fleet));
     fleet.must("ana", &["restart", "--host", "r1", "--yes"], 0);
 }
 
@@ -115,7 +115,7 @@ fn a_sleeping_laptop_loses_its_lock_and_its_lane() {
     let Some(fleet) = enter("a_sleeping_laptop_loses_its_lock_and_its_lane") else { return };
     let short = "provision_lock_expiry=4";
     let first = asleep(&fleet, &["up", "--all", "--yes", "-e", &version("6"), "-e", short]);
-    until("the lock expires", 30, || free(&fleet));
+    until("the lock expires", 90, || free(&fleet));
     fleet.must("eva", &["up", "--all", "--yes", "-e", &version("7")], 0);
     signal(&first, Signal::CONT);
     let ran = first.end();

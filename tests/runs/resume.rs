@@ -60,9 +60,9 @@ fn a_killed_run_is_taken_up_where_it_ended() {
     assert!(ran.stderr.contains("still goes on"), "{}", ran.stderr);
     assert!(fleet.must("ana", &["history", "--limit", "1"], 0).stdout.contains("running"));
     going.end().expect(0);
-    fleet.must("eva", &["lock", "hold", "--host", "r2", "--until", "5s", "--reason", "short"], 0);
+    fleet.must("eva", &["lock", "hold", "--host", "r2", "--until", "12s", "--reason", "short"], 0);
     fleet.must("ana", &["restart", "--all", "--yes"], 1);
-    super::until("the hold is over", 10, || {
+    super::until("the hold is over", 60, || {
         fleet.start("ana", &["restart", "--host", "@failed", "--yes"]).end().code == Some(0)
     });
     assert_eq!(hosts(&last_events(&fleet.runs)), ["r2"]);
