@@ -3,26 +3,34 @@
 //! What is foreseen is only a guess. A task builds its questions again when its turn comes, and uses an answer only if
 //! the question is the same; so a wrong guess costs a little time and changes nothing.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::include::{around_children, loop_layer};
 use super::walk::Walk;
 use super::work::Route;
 use crate::plan::Query;
 use crate::playbook::{ActionKind, Control, Item, Task};
-use crate::vars::Scope;
+use crate::vars::{Layer, Scope};
 
 /// More questions than this are not put into one round trip.
 const MOST: usize = 200;
 /// More items of one loop than this are not looked at.
 const ITEMS: usize = 64;
-/// More tasks than this are not looked at behind a change.
+/// More tasks than this are not looked at behind a change, nor twice as many as may ask behind a question.
 const LOOKS: usize = 32;
+/// So much is asked only if nothing has changed for a while.
+const QUIET: usize = 16;
+/// A file that includes itself is not followed further than this.
+const FOLLOWED: usize = 8;
 
 /// What the foreseen questions travel behind, and about how many tasks or items they may be.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Behind {
     /// A question: nothing has changed lately, so the answers will probably be used. Items are not counted.
     Question(usize),
+    /// An operation that is said to change nothing: the answers will probably be used, but it may not be the last one.
+    Calm(usize),
     /// A change. The next task will probably change something too, so what comes later is only glanced at.
     Change(usize),
 }
@@ -30,37 +38,15 @@ pub(super) enum Behind {
 impl Walk {
     /// Questions of the current task's later items, and of tasks after it, to the same host and user.
     pub fn foresee(&self, current: &Arc<Task>, route: &Route, later: &[Scope], behind: Behind) -> Vec<Query> {
-        let mut found = Foreseen { behind, queries: Vec::new(), looks: 0, asking: 0 };
+        let mut found = Foreseen { route, behind, queries: Vec::new(), looks: 0, tasks: 0, asking: 0, inside: 0 };
         for scope in later.iter().take(ITEMS) {
             if !found.wants_items() {
                 break;
             }
             found.add(self.questions(current, scope, route));
         }
-        for task in self.coming() {
-            if !found.wants_tasks() {
-                break;
-            }
-            found.looks += 1;
-            if !self.selected(&task) || lookups(&task) {
-                continue;
-            }
-            let scope = self.scope(&task);
-            match self.loop_items(&task, &scope) {
-                Ok(None) => found.add(self.questions(&task, &scope, route)),
-                Ok(Some(items)) => {
-                    for index in 0..items.len().min(ITEMS) {
-                        if !found.wants_items() {
-                            break;
-                        }
-                        let scope = self.item_scope(&task, &scope, &items, index);
-                        found.add(self.questions(&task, &scope, route));
-                    }
-                }
-                // it speaks of something that a task before it will bring
-                Err(_) => {}
-            }
-        }
+        // what cannot be foreseen, or enough, ends it
+        let _ = self.coming(&mut found);
         found.queries.truncate(MOST);
         found.queries
     }
@@ -81,94 +67,173 @@ impl Walk {
         Some(around.queries(module.probe()))
     }
 
-    /// The tasks after the current one, up to something that cannot be foreseen.
-    fn coming(&self) -> Vec<Arc<Task>> {
-        let mut tasks = Vec::new();
-        for (depth, (items, next)) in self.frames.iter().enumerate().rev() {
+    /// All that comes after the current task.
+    fn coming(&self, found: &mut Foreseen) -> ControlFlow<()> {
+        for (depth, frame) in self.frames.iter().enumerate().rev() {
             if depth + 1 == self.sections_left {
-                tasks.extend(self.notified.iter().filter_map(|index| self.batch.handler(*index)));
+                self.notified(found)?;
             }
-            if !flatten(&items[*next..], &mut tasks) {
-                return tasks;
+            let inner = &self.inner[..frame.inner.min(self.inner.len())];
+            self.list(&frame.items[frame.next..], inner, found)?;
+            for layer in &frame.again {
+                let inner = [inner, std::slice::from_ref(layer)].concat();
+                found.within(|found| self.list(&frame.items, &inner, found))?;
             }
         }
         if self.sections_left == 0 {
-            tasks.extend(self.notified.iter().filter_map(|index| self.batch.handler(*index)));
+            self.notified(found)?;
         }
-        tasks
+        ControlFlow::Continue(())
+    }
+
+    fn notified(&self, found: &mut Foreseen) -> ControlFlow<()> {
+        self.notified
+            .iter()
+            .filter_map(|index| self.batch.handler(*index))
+            .try_for_each(|task| self.glance(&task, &[], found))
+    }
+
+    fn list(&self, items: &[Item], inner: &[Layer], found: &mut Foreseen) -> ControlFlow<()> {
+        for item in items {
+            match item {
+                Item::Block(block) => {
+                    self.list(&block.body, inner, found)?;
+                    self.list(&block.always, inner, found)?;
+                }
+                Item::Task(task) => match task.action.kind {
+                    ActionKind::Module(_) => self.glance(task, inner, found)?,
+                    ActionKind::Control(Control::IncludeTasks) => self.included(task, inner, found)?,
+                    ActionKind::Control(control) => match control {
+                        Control::Assert
+                        | Control::Debug
+                        | Control::SetFact
+                        | Control::Fail
+                        | Control::Meta
+                        | Control::IncludeVars
+                        | Control::UrlCheck
+                        | Control::OutsideCheck => {}
+                        Control::Pause
+                        | Control::RolloutGate
+                        | Control::WaitForConnection
+                        | Control::IncludeTasks
+                        | Control::IncludeRole
+                        | Control::IncludeServices => return ControlFlow::Break(()),
+                    },
+                },
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn glance(&self, task: &Arc<Task>, inner: &[Layer], found: &mut Foreseen) -> ControlFlow<()> {
+        found.look()?;
+        if !self.selected(task) || lookups(task) {
+            return ControlFlow::Continue(());
+        }
+        let scope = self.scope_within(task, inner);
+        let before = found.asking;
+        match self.loop_items(task, &scope) {
+            Ok(None) => found.add(self.questions(task, &scope, found.route)),
+            Ok(Some(items)) => {
+                for index in 0..items.len().min(ITEMS) {
+                    if !found.wants_items() {
+                        break;
+                    }
+                    let scope = self.item_scope(task, &scope, &items, index);
+                    found.add(self.questions(task, &scope, found.route));
+                }
+            }
+            // it speaks of something that a task before it will bring
+            Err(_) => {}
+        }
+        found.tasks += usize::from(found.asking > before);
+        ControlFlow::Continue(())
+    }
+
+    /// The tasks of a file that will be included, as far as it can be told already. Whether the file is included at all may hang
+    /// on what is not known yet; then it is passed over.
+    fn included(&self, task: &Arc<Task>, inner: &[Layer], found: &mut Foreseen) -> ControlFlow<()> {
+        found.look()?;
+        if found.inside == FOLLOWED || lookups(task) {
+            return ControlFlow::Break(());
+        }
+        if !self.selected(task) {
+            return ControlFlow::Continue(());
+        }
+        let scope = self.scope_within(task, inner);
+        let Ok(items) = self.loop_items(task, &scope) else { return ControlFlow::Continue(()) };
+        for index in 0..items.as_ref().map_or(1, Vec::len).min(ITEMS) {
+            let scope =
+                items.as_ref().map_or_else(|| scope.clone(), |items| self.item_scope(task, &scope, items, index));
+            if !self.unmet(task, &scope).is_ok_and(|unmet| unmet.is_none()) {
+                continue;
+            }
+            let Ok(args) = self.arguments(task, &scope) else { continue };
+            let Ok((_, tasks)) = self.tasks_of(&around_children(task, &args), &args) else { continue };
+            let layer = loop_layer(task, items.as_deref(), index);
+            let inner = [inner, layer.as_slice()].concat();
+            found.within(|found| self.list(&tasks, &inner, found))?;
+        }
+        ControlFlow::Continue(())
     }
 }
 
-struct Foreseen {
+struct Foreseen<'r> {
+    route: &'r Route,
     behind: Behind,
     queries: Vec<Query>,
     /// Tasks that were looked at.
     looks: usize,
+    /// Tasks that had questions.
+    tasks: usize,
     /// Tasks and items that had questions.
     asking: usize,
+    /// How many includes that have not begun are around the tasks looked at now.
+    inside: usize,
 }
 
-impl Foreseen {
+impl Foreseen<'_> {
     fn add(&mut self, queries: Option<Vec<Query>>) {
         let Some(queries) = queries.filter(|queries| !queries.is_empty()) else { return };
         self.asking += 1;
-        // scripts cost the host something; behind a change only the next task's are sure to be worth it
+        // scripts cost the host something: they must be likely to be worth it
         let script = queries.iter().any(|query| matches!(query, Query::Run(_)));
-        if !(script && self.asking > 1 && matches!(self.behind, Behind::Change(_))) {
+        let likely = match self.behind {
+            Behind::Question(most) => self.inside == 0 || most >= QUIET,
+            Behind::Calm(_) => self.inside == 0,
+            Behind::Change(_) => self.asking == 1,
+        };
+        if !script || likely {
             self.queries.extend(queries);
         }
     }
 
-    fn wants_tasks(&self) -> bool {
+    fn within(&mut self, look: impl FnOnce(&mut Self) -> ControlFlow<()>) -> ControlFlow<()> {
+        self.inside += 1;
+        let flow = look(self);
+        self.inside -= 1;
+        flow
+    }
+
+    /// One more task is looked at, if more are wanted.
+    fn look(&mut self) -> ControlFlow<()> {
         let enough = match self.behind {
-            Behind::Question(most) => self.looks >= most,
+            Behind::Question(most) | Behind::Calm(most) => self.tasks >= most || self.looks >= LOOKS.max(most * 2),
             Behind::Change(most) => self.asking >= most || self.looks >= LOOKS,
         };
-        !enough && self.queries.len() < MOST
+        if enough || self.queries.len() >= MOST {
+            return ControlFlow::Break(());
+        }
+        self.looks += 1;
+        ControlFlow::Continue(())
     }
 
     fn wants_items(&self) -> bool {
         match self.behind {
-            Behind::Question(_) => true,
+            Behind::Question(_) | Behind::Calm(_) => true,
             Behind::Change(most) => self.asking < most,
         }
     }
-}
-
-/// `false`: what comes next cannot be foreseen.
-fn flatten(items: &[Item], tasks: &mut Vec<Arc<Task>>) -> bool {
-    for item in items {
-        if tasks.len() > MOST {
-            return false;
-        }
-        match item {
-            Item::Block(block) => {
-                if !flatten(&block.body, tasks) || !flatten(&block.always, tasks) {
-                    return false;
-                }
-            }
-            Item::Task(task) => match task.action.kind {
-                ActionKind::Module(_) => tasks.push(task.clone()),
-                ActionKind::Control(control) => match control {
-                    Control::Assert
-                    | Control::Debug
-                    | Control::SetFact
-                    | Control::Fail
-                    | Control::Meta
-                    | Control::IncludeVars
-                    | Control::UrlCheck
-                    | Control::OutsideCheck => {}
-                    Control::Pause
-                    | Control::RolloutGate
-                    | Control::WaitForConnection
-                    | Control::IncludeTasks
-                    | Control::IncludeRole
-                    | Control::IncludeServices => return false,
-                },
-            },
-        }
-    }
-    true
 }
 
 /// Lookups may do something; they are evaluated once, when the task's turn comes.

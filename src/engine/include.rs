@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::control::failure;
 use super::done::Done;
-use super::walk::{CurrentService, End, Failed, Flow, Walk};
+use super::walk::{CurrentService, End, Failed, Flow, Frame, Walk};
 use crate::event::{Kind, Status, TaskRef};
 use crate::modules::args::as_flag;
 use crate::plan::{Failure, Object};
@@ -137,7 +137,7 @@ impl Walk {
         flow
     }
 
-    fn tasks_of(&self, around: &Around, args: &Object) -> Result<(String, Arc<[Item]>), Failure> {
+    pub fn tasks_of(&self, around: &Around, args: &Object) -> Result<(String, Arc<[Item]>), Failure> {
         let Some(file) = args.get("file").and_then(Value::as_str) else {
             return Err(Failure::new("`include_tasks` needs the name of a file"));
         };
@@ -188,6 +188,7 @@ impl Walk {
     /// needs); the host fails at the end.
     async fn each_service(&mut self, included: Included, task: &Task) -> Flow {
         let Included { deploys, tasks_file, order } = included;
+        let layers: Vec<Layer> = deploys.iter().map(|deploy| Layer::raw(deploy.vars.clone())).collect();
         let mut fallen: HashMap<String, Vec<String>> = HashMap::new();
         let mut first: Option<Box<Failed>> = None;
         let mut deploys = deploys.into_iter().enumerate();
@@ -211,7 +212,7 @@ impl Walk {
             }
             let before = self.host.counts();
             self.service = Some(CurrentService { name: deploy.service.clone(), url_result: None });
-            let flow = self.one_service(&deploy, &tasks_file, task, index).await;
+            let flow = self.one_service(&layers[index..], &tasks_file, task, index).await;
             let current = self.service.take().unwrap_or_default();
             let after = self.host.counts();
             let (status, msg) = match &flow {
@@ -244,7 +245,8 @@ impl Walk {
         }
     }
 
-    async fn one_service(&mut self, deploy: &ServiceDeploy, tasks_file: &Path, task: &Task, index: usize) -> Flow {
+    /// The first of these; the others are what comes.
+    async fn one_service(&mut self, layers: &[Layer], tasks_file: &Path, task: &Task, index: usize) -> Flow {
         let around = Around {
             dir: tasks_file.parent().map_or_else(|| task.around.dir.clone(), Path::to_owned),
             when: task.when.clone(),
@@ -253,7 +255,14 @@ impl Walk {
             ..Around::clone(&task.around)
         };
         match self.run.tasks(tasks_file, &around) {
-            Ok(items) => self.children(items, Some(Layer::raw(deploy.vars.clone())), index).await,
+            Ok(items) => {
+                let depth = self.frames.len();
+                let again = layers.iter().skip(1).cloned().collect();
+                self.frames.push(Frame { next: items.len(), again, ..self.frame(items.clone()) });
+                let flow = self.children(items, layers.first().cloned(), index).await;
+                self.frames.truncate(depth);
+                flow
+            }
             Err(error) => {
                 let scope = self.scope(task);
                 let reference = self.reference(task, &scope);
@@ -310,7 +319,7 @@ impl Walk {
 }
 
 /// What surrounds the included tasks: what surrounds the include, its own `vars`, and what `apply` says.
-fn around_children(task: &Task, args: &Object) -> Around {
+pub(super) fn around_children(task: &Task, args: &Object) -> Around {
     let mut around = Around::clone(&task.around);
     // the include's own variables come last among the task's
     for vars in task.vars.iter().skip(around.vars.len()) {
@@ -322,7 +331,7 @@ fn around_children(task: &Task, args: &Object) -> Around {
     around
 }
 
-fn loop_layer(task: &Task, items: Option<&[Value]>, index: usize) -> Option<Layer> {
+pub(super) fn loop_layer(task: &Task, items: Option<&[Value]>, index: usize) -> Option<Layer> {
     let repeat = task.repeat.as_ref()?;
     let item = items?.get(index)?;
     let mut vars = Object::from_iter([

@@ -32,8 +32,8 @@ pub(super) struct Walk {
     /// Loop variables and parameters of the includes around the current task, outermost first.
     pub inner: Vec<Layer>,
     pub position: Position,
-    /// The lists being walked, outermost first, with the index of the next item: what comes is foreseen from here.
-    pub frames: Vec<(Arc<[Item]>, usize)>,
+    /// What is left of the lists being walked, outermost first: what comes is foreseen from here.
+    pub frames: Vec<Frame>,
     /// How many of the frames are later sections of the play: what was notified runs before them.
     pub sections_left: usize,
     /// Indices into the batch's handlers.
@@ -43,6 +43,17 @@ pub(super) struct Walk {
     pub service: Option<CurrentService>,
     /// Roles that ran already and run once.
     pub seen: Vec<(PathBuf, Value)>,
+}
+
+/// What is left of a list.
+pub(super) struct Frame {
+    pub items: Arc<[Item]>,
+    /// The index of the next item.
+    pub next: usize,
+    /// How many of the walk's inner layers its tasks see.
+    pub inner: usize,
+    /// The whole list will then be walked with each of these as one more layer.
+    pub again: Vec<Layer>,
 }
 
 /// The service that `include_services` is deploying.
@@ -151,7 +162,7 @@ impl Walk {
         // one list, so that what comes is foreseen across the sections' borders
         let lists: Vec<Arc<[Item]>> = sections.into_iter().map(Arc::from).collect();
         for (index, list) in lists.iter().enumerate() {
-            self.frames = lists[index + 1..].iter().rev().map(|list| (list.clone(), 0)).collect();
+            self.frames = lists[index + 1..].iter().rev().map(|list| self.frame(list.clone())).collect();
             self.sections_left = self.frames.len();
             self.position = vec![2 * index as u32];
             let flow = self.items(list.clone()).await;
@@ -167,15 +178,19 @@ impl Walk {
         Flow::Next
     }
 
+    pub fn frame(&self, items: Arc<[Item]>) -> Frame {
+        Frame { items, next: 0, inner: self.inner.len(), again: Vec::new() }
+    }
+
     /// A list in its order.
     pub fn items(&mut self, items: Arc<[Item]>) -> BoxFuture<'_, Flow> {
         async move {
             let depth = self.frames.len();
-            self.frames.push((items.clone(), 0));
+            self.frames.push(self.frame(items.clone()));
             let mut flow = Flow::Next;
             for (index, item) in items.iter().enumerate() {
                 if let Some(frame) = self.frames.get_mut(depth) {
-                    frame.1 = index + 1;
+                    frame.next = index + 1;
                 }
                 self.position.push(index as u32);
                 flow = match item {
@@ -234,7 +249,7 @@ impl Walk {
                 let Some(handler) = self.batch.handler(index) else { continue };
                 self.position.extend([round, index as u32]);
                 let rest = pending.iter().filter_map(|index| self.batch.handler(*index)).map(Item::Task);
-                self.frames.push((rest.collect(), 0));
+                self.frames.push(self.frame(rest.collect()));
                 let flow = self.handler(&handler).await;
                 self.frames.pop();
                 self.position.truncate(self.position.len() - 2);
@@ -255,7 +270,12 @@ impl Walk {
     }
 
     pub fn scope(&self, task: &Task) -> Scope {
-        super::scope::task_scope(&self.batch, &self.host, &self.play_vars, task, &self.inner)
+        self.scope_within(task, &self.inner)
+    }
+
+    /// The same for a task that other includes will be around.
+    pub fn scope_within(&self, task: &Task, inner: &[Layer]) -> Scope {
+        super::scope::task_scope(&self.batch, &self.host, &self.play_vars, task, inner)
     }
 
     pub fn reference(&self, task: &Task, scope: &Scope) -> TaskRef {

@@ -36,13 +36,13 @@ pub(super) struct Wire {
 
 struct Link {
     connection: Connection,
-    ahead: Mutex<Ahead>,
+    ahead: Mutex<Store>,
     greeted: AtomicBool,
 }
 
 /// Answers fetched ahead of time.
 #[derive(Default)]
-struct Ahead {
+struct Store {
     epoch: u64,
     answers: Vec<(Option<Become>, Query, Answer)>,
     /// A question that was asked ahead hung, or broke the lane: no more of that, since it takes time at every turn.
@@ -62,6 +62,15 @@ struct Holding {
 struct Pulse {
     end: CancellationToken,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// How much is asked ahead of time behind a change.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Ahead {
+    /// About so many tasks at most.
+    pub limit: usize,
+    /// It is said to change nothing.
+    pub calm: bool,
 }
 
 /// How a change went that nothing went wrong with.
@@ -207,12 +216,12 @@ impl Link {
         ahead.epoch
     }
 
-    fn ahead(&self) -> MutexGuard<'_, Ahead> {
+    fn ahead(&self) -> MutexGuard<'_, Store> {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Ahead {
+impl Store {
     /// Takes in answers, unless something was done since they were asked.
     fn keep(&mut self, epoch: u64, who: &Option<Become>, queries: Vec<Query>, answers: Option<Vec<Answer>>) {
         let Some(answers) = answers else {
@@ -279,7 +288,7 @@ impl Way<'_> {
 
     /// Locks the host for this run, once. Gives back the note of whoever holds it instead.
     pub async fn claim(&self, claim: &Claim) -> Result<Option<String>, ActError> {
-        match self.act(Some(claim), &[], &[], 0, |_| Vec::new()).await? {
+        match self.act(Some(claim), &[], &[], Ahead::default(), |_| Vec::new()).await? {
             Turn::Done(_) => Ok(None),
             Turn::Held(note) => Ok(Some(note)),
         }
@@ -292,7 +301,7 @@ impl Way<'_> {
         claim: Option<&Claim>,
         operations: &[Operation],
         again: &[Query],
-        limit: usize,
+        ahead: Ahead,
         more: impl FnOnce(usize) -> Vec<Query>,
     ) -> Result<Turn, ActError> {
         let mut locked = self.wire.locked.lock().await;
@@ -307,9 +316,10 @@ impl Way<'_> {
         let mut queries = Vec::new();
         // these two end without a request that questions could be part of
         let silent = matches!(operations.last(), Some(Operation::Fetch { .. } | Operation::Reconnect));
-        if limit > 0 && !silent && !self.link.ahead().spoilt {
+        if ahead.limit > 0 && !silent && !self.link.ahead().spoilt {
             queries.extend_from_slice(again);
-            queries.extend(more(self.wire.narrow(limit)));
+            let window = if ahead.calm { self.wire.widen(ahead.limit) } else { self.wire.narrow(ahead.limit) };
+            queries.extend(more(window));
         }
         let epoch = self.link.forget();
         let outcome = match taking {
@@ -411,8 +421,6 @@ fn without_first(outcome: Result<Acted, ActError>) -> Result<Acted, ActError> {
         Err(trouble) => Err(trouble),
     }
 }
-
-impl Way<'_> {}
 
 impl Patience<'_> {
     async fn bounds<T, E: From<Trouble>>(self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {

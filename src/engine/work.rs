@@ -13,7 +13,7 @@ use super::lock::{self, Claim, LockVars};
 use super::settle::{Reach, settle};
 use super::task::number;
 use super::walk::Walk;
-use super::wire::{Patience, Turn, Way};
+use super::wire::{Ahead, Patience, Turn, Way};
 use crate::event::{Cause, Kind, Level, TaskRef};
 use crate::inventory::connection::{BecomeMethod as SettingsBecome, Method as SettingsMethod, Settings};
 use crate::lane::{ActError, Become, BecomeMethod, Method, Target, Trouble};
@@ -384,8 +384,12 @@ impl Reach for TaskLane<'_> {
         let claim = (!self.walk.run.check).then(|| self.walk.run.claim(&self.route.host.name, &self.route.lock));
         let operations = self.around.operations(operations.to_vec());
         let again = self.around.queries(again.to_vec());
-        let foresee = |window| self.walk.foresee(self.task, self.route, self.later, Behind::Change(window));
-        match self.way.act(claim.as_ref(), &operations, &again, self.window(), foresee).await? {
+        // what is said to change nothing probably leaves the next answers as they are, too
+        let calm = self.task.changed_when == Some(Value::Bool(false));
+        let behind = if calm { Behind::Calm } else { Behind::Change };
+        let foresee = |window| self.walk.foresee(self.task, self.route, self.later, behind(window));
+        let ahead = Ahead { limit: self.window(), calm };
+        match self.way.act(claim.as_ref(), &operations, &again, ahead, foresee).await? {
             Turn::Done(outputs) => Ok(Some(outputs)),
             Turn::Held(note) => match claim {
                 Some(claim) => self.outwait(&claim, note).await.map(|()| None),

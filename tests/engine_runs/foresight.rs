@@ -1,10 +1,12 @@
 //! Asking ahead changes only the clock; and how many round trips a converged host costs.
 
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
 use serde_json::json;
 
 use crate::bench::Bench;
+use crate::hosts::Shelf;
 
 /// 31 tasks of a typical bootstrap without Docker.
 const W: &str = r#"
@@ -50,7 +52,15 @@ const W: &str = r#"
 fn bench() -> Bench {
     let bench = Bench::new(&["one"]);
     bench.file("templates/t.j2", "# {{ inventory_hostname }}\nport {{ port }}\n");
+    bench.file("service.yml", SERVICE);
+    bench.file("part.yml", PART);
+    bench.file("again.yml", AGAIN);
     bench
+}
+
+fn job(bench: &Bench, play: &str) -> provision::engine::Job {
+    let shelf = Shelf(vec![("base", &[]), ("web", &["base"]), ("mail", &[]), ("list", &["mail"])]);
+    provision::engine::Job { services: Some(Arc::new(shelf)), ..bench.job(play) }
 }
 
 /// What the template and the line edit disagree about is left out of the converged play.
@@ -71,6 +81,47 @@ async fn a_converged_host_costs_few_round_trips() {
     assert!(trips <= 8, "{trips} round trips");
     println!("first run {} round trips, second {trips}", first.summary.round_trips["one"]);
 }
+
+/// What is read on the way is asked about before it is read.
+#[tokio::test]
+async fn converged_services_and_included_files_cost_few_round_trips() {
+    let bench = bench();
+    for (run, most) in [(1, 60), (2, 12)] {
+        let ran = bench.run_job(job(&bench, SHELF)).await;
+        assert_eq!(ran.summary.exit_code, 0, "{}", ran.story());
+        assert_eq!(ran.summary.hosts["one"].changed == 0, run == 2, "{}", ran.story());
+        let trips = ran.summary.round_trips["one"];
+        println!("run {run}: {trips} round trips");
+        assert!(trips <= most, "run {run}: {trips} round trips");
+    }
+}
+
+/// Services and files that are read on the way; the second run finds everything as it is to be.
+const SHELF: &str = r#"
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: dir, file: {path: "{{ out }}/s", state: directory}}
+    - {name: all, include_services: {services: [base, web, mail, list], tasks: service.yml}}
+    - {name: again, include_tasks: again.yml, vars: {level: 3}}
+    - {name: last, stat: {path: "{{ out }}/s/base"}}
+"#;
+const SERVICE: &str = r#"
+- {name: dir of it, file: {path: "{{ out }}/s/{{ service.id }}", state: directory}}
+- {name: note, stat: {path: "{{ out }}/s/{{ service.id }}/note"}, register: note}
+- {name: parts, include_tasks: part.yml, loop: [a, b], loop_control: {loop_var: part}}
+- {name: only at first, include_tasks: part.yml, vars: {part: c}, when: not note.stat.exists}
+- {name: is it well, command: "ls {{ out }}/s/{{ service.id }}", changed_when: false, register: listed}
+- {name: note it, copy: {content: "{{ listed.stdout }}", dest: "{{ out }}/s/{{ service.id }}/note"}, when: not note.stat.exists}
+"#;
+const PART: &str = r#"
+- {name: "part {{ part }}", copy: {content: "{{ service.id }} {{ part }}", dest: "{{ out }}/s/{{ service.id }}/{{ part }}"}}
+- {name: "owner {{ part }}", file: {path: "{{ out }}/s/{{ service.id }}/{{ part }}", mode: "0600"}}
+"#;
+const AGAIN: &str = r#"
+- {name: "level {{ level }}", copy: {content: "{{ level }}", dest: "{{ out }}/s/{{ level }}"}}
+- {name: deeper, include_tasks: again.yml, loop: "{{ [level - 1] if level > 1 else [] }}", loop_control: {loop_var: level}}
+"#;
 
 /// What depends on what: each task sees what the one before it did.
 const ENTANGLED: &str = r#"
@@ -191,7 +242,7 @@ async fn only_the_clock_changes(play: &str, windows: &[usize]) {
         bench.extra = json!({"other": other, "bin": bin, "path": path}).as_object().unwrap().clone();
         let mut events = Vec::new();
         for _ in 0..2 {
-            let ran = bench.run(play).await;
+            let ran = bench.run_job(job(&bench, play)).await;
             let text: Vec<String> = ran.timeless().iter().map(serde_json::Value::to_string).collect();
             let run = bench.dir.path().display().to_string();
             let id = bench.dir.path().file_name().unwrap().to_string_lossy().trim_start_matches('.').to_owned();
@@ -209,7 +260,7 @@ async fn only_the_clock_changes(play: &str, windows: &[usize]) {
 
 #[tokio::test]
 async fn windows_change_only_the_clock() {
-    for play in [ENTANGLED, &converged(), W] {
+    for play in [ENTANGLED, SHELF, &converged(), W] {
         only_the_clock_changes(play, &[0, 1, 16]).await;
     }
 }

@@ -453,7 +453,7 @@ async fn check_mode_needs_no_lock() {
 }
 
 /// Services out of a table: name, what it requires.
-struct Shelf(Vec<(&'static str, &'static [&'static str])>);
+pub struct Shelf(pub Vec<(&'static str, &'static [&'static str])>);
 
 impl Services for Shelf {
     fn expand(&self, host: &str, selection: &Value, _: &Scope) -> Result<Vec<ServiceDeploy>, Failure> {
