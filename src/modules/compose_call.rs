@@ -33,6 +33,11 @@ unset=
 for n in $(names "$@"); do case $n in PATH|DOCKER_*) ;; *) unset="$unset -u $n" ;; esac; done
 "#;
 
+/// The id of each of `$names`, which have no spaces: one call of docker if all are there, else one each to know which is not.
+const IMAGE_IDS: &str = r#"if ids=$(docker image inspect --format '{{.Id}}' $names 2>/dev/null); then set -- $ids
+for i in $names; do printf '%s\t%s\n' "$i" "$1"; shift; done
+else for i in $names; do printf '%s\t%s\n' "$i" "$(docker image inspect --format '{{.Id}}' "$i" 2>/dev/null)"; done; fi"#;
+
 impl Call {
     fn options(&self) -> Vec<String> {
         let mut options = vec!["--project-directory".to_owned(), ".".to_owned()];
@@ -67,10 +72,10 @@ impl Call {
     /// Names of images and their ids, with a tab in between.
     pub(super) fn images(&self) -> Script {
         self.prepared("config --images")
-            .raw("compose")
+            .raw("names=$(compose")
             .args(self.options())
-            .raw("config --images | sort -u | while read -r i; do\n")
-            .raw("printf '%s\\t%s\\n' \"$i\" \"$(docker image inspect --format '{{.Id}}' \"$i\" 2>/dev/null)\"; done")
+            .raw("config --images | sort -u)\n")
+            .raw(IMAGE_IDS)
     }
 
     /// The host's time, then all containers of the project as JSON.

@@ -34,8 +34,9 @@ fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
             events.iter().find(ends).unwrap_or_else(|| panic!("{task} has no end"))["outcome"]["status"].clone()
         };
         assert_eq!([ended("Docker"), ended("Docker runs")], ["ok", "changed"]);
-        let check = "docker inspect -f '{{.Config.Healthcheck.StartInterval}}' versatile-redis";
-        assert_eq!(stage.inside("s", check), "1s", "the first health checks");
+        let check =
+            "docker inspect -f '{{with .Config.Healthcheck}}{{.StartInterval}} {{.Interval}}{{end}}' versatile-redis";
+        assert_eq!(stage.inside("s", check), "1s 30s", "the first health checks and later ones");
     });
     Some((turn, stage))
 }

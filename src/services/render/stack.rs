@@ -8,7 +8,7 @@ use super::HostPlace;
 use crate::error::{Error, Place, Result};
 use crate::plan::Object;
 use crate::services::catalogue::{Catalogue, Package};
-use crate::services::first_checks;
+use crate::services::health_checks;
 use crate::shipped;
 use crate::vars::{Fault, Scope};
 
@@ -31,8 +31,12 @@ pub(super) fn stack(
         stack = lay_under(stack_value(scope, &base)?, stack);
     }
     if host.runtime == "compose" {
-        let interval = scope.text(&format!("{{{{ {} | default('') }}}}", first_checks::VARIABLE), &path);
-        first_checks::hasten(&mut stack, &interval.map_err(|fault| template_error(fault, &path))?)?;
+        let setting = |name: &str| {
+            let text = scope.text(&format!("{{{{ {name} | default('') }}}}"), &path);
+            text.map_err(|fault| template_error(fault, &path))
+        };
+        health_checks::hasten(&mut stack, &setting(health_checks::FIRST)?)?;
+        health_checks::slacken(&mut stack, &setting(health_checks::LATER)?)?;
     }
     if host.runtime == "compose"
         && let Value::Object(map) = &mut stack

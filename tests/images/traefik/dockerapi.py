@@ -33,11 +33,17 @@ def get(endpoint, what, timeout=10):
         connection.close()
 
 
+# What the real provider heeds, and networks. Not the three events of every health check: on a host with a dozen containers
+# that would be several looks at all of them each second.
+EVENTS = {"type": ["container", "network"], "event": ["start", "die", "health_status", "connect", "disconnect"]}
+
+
 def events(endpoint):
-    """Yields something each time containers or services may have changed."""
+    """Yields something when it listens, since much may have happened before, and each time containers may have changed."""
     connection = DockerConnection(endpoint, None)
-    connection.request("GET", "/events?filters=" + quote(json.dumps({"type": ["container", "service", "network"]})))
+    connection.request("GET", "/events?filters=" + quote(json.dumps(EVENTS)))
     answer = connection.getresponse()
+    yield
     while answer.readline():
         yield
 
