@@ -106,7 +106,7 @@ impl Folder {
             "ansible_connection: ssh\nansible_host: {address}\nansible_port: 22\nansible_user: {USER}\n\
              ansible_ssh_private_key_file: {}\nansible_ssh_known_hosts_file: {}\nansible_become: true\npublic_address: {address}\n\
              url_check_address: {address}\ntls: selfsigned\nhealth_start_interval: 1s\n\
-             health_interval: 30s\n",
+             health_interval: 15s\n",
             quote(&self.key().display().to_string()),
             quote(&self.known_hosts().display().to_string()),
         );
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(variables["ansible_host"].as_str(), Some("198.18.0.11"));
         assert_eq!(variables["ansible_ssh_private_key_file"].as_str(), folder.key().to_str());
         assert_eq!(variables["health_start_interval"].as_str(), Some("1s"));
-        assert_eq!(variables["health_interval"].as_str(), Some("30s"));
+        assert_eq!(variables["health_interval"].as_str(), Some("15s"));
         assert_eq!(variables["docker_registry_mirrors"][0].as_str(), Some("http://198.18.0.2:5000"));
         let mode = fs::metadata(folder.root.join("identity.txt")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

@@ -36,7 +36,7 @@ fn enter(test: &str) -> Option<(MutexGuard<'static, ()>, &'static Stage)> {
         assert_eq!([ended("Docker"), ended("Docker runs")], ["ok", "changed"]);
         let check =
             "docker inspect -f '{{with .Config.Healthcheck}}{{.StartInterval}} {{.Interval}}{{end}}' versatile-redis";
-        assert_eq!(stage.inside("s", check), "1s 30s", "the first health checks and later ones");
+        assert_eq!(stage.inside("s", check), "1s 15s", "the first health checks and later ones");
     });
     Some((turn, stage))
 }
