@@ -14,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Kind, Status};
 use crate::plan::Object;
 use crate::report::style::{self, bold, table};
-use crate::report::tally::cause_word;
 use crate::services::Rollout;
 
 #[derive(Args)]
@@ -273,9 +272,7 @@ pub(super) async fn look(fleet: &Fleet, hosts: Vec<String>, rollout: Rollout, pl
             }
             Status::Ok | Status::Changed | Status::Skipped => {}
             _ => {
-                let why = outcome.text("stderr").lines().last().unwrap_or_default().to_owned();
-                let why = if why.is_empty() { outcome.text("msg").to_owned() } else { why };
-                said.insert((host, service), Err(format!("{}: {why}", cause_word(outcome.cause))));
+                said.insert((host, service), Err(super::look::why(&outcome)));
             }
         }
     };

@@ -138,7 +138,11 @@ pub fn check(fleet: &Fleet, pattern: &str, older: Option<u32>) -> Result<u8> {
     let mut findings = Vec::new();
     for one in &kept {
         if let Some(why) = one.guessable(one.package(fleet)) {
-            let hint = format!("provision secrets generate {}/{} --force --host {}", one.service, one.key, one.host);
+            // what somebody else gave out cannot be made here
+            let given =
+                one.package(fleet).is_some_and(|package| package.manifest.variables.iter().any(|v| v.key == one.key));
+            let (verb, flag) = if given { ("set", "") } else { ("generate", " --force") };
+            let hint = format!("provision secrets {verb} {}/{}{flag} --host {}", one.service, one.key, one.host);
             findings.push(Error::new(format!("{}: {why}", one.place())).hint(hint));
         }
     }

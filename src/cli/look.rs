@@ -155,6 +155,33 @@ pub fn trouble(outcome: &Outcome) -> Option<String> {
         Status::Failed if !outcome.ignored => {}
         _ => return None,
     }
+    Some(why(outcome))
+}
+
+/// The cause and the first line of what was said; of a command its own last words, for that it failed says little.
+pub fn why(outcome: &Outcome) -> String {
     let message = outcome.text("msg").lines().next().unwrap_or_default();
-    Some(format!("{}: {message}", cause_word(outcome.cause)))
+    let words = outcome.text("stderr").lines().rev().find(|line| !line.trim().is_empty());
+    let message = words.filter(|_| message == "non-zero return code").unwrap_or(message);
+    format!("{}: {message}", cause_word(outcome.cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_failed_is_told_by_its_last_words() {
+        let of = |result: Value| {
+            serde_json::from_value::<Outcome>(serde_json::json!({"status": "failed", "result": result, "took_ms": 1}))
+                .unwrap()
+        };
+        let stderr = "warning: x\nCannot connect to the Docker daemon\n\n";
+        let failed = of(serde_json::json!({"msg": "non-zero return code", "stderr": stderr}));
+        assert_eq!(trouble(&failed).unwrap(), "task failed: Cannot connect to the Docker daemon");
+        let silent = of(serde_json::json!({"msg": "non-zero return code", "stderr": ""}));
+        assert_eq!(why(&silent), "task failed: non-zero return code");
+        let told = of(serde_json::json!({"msg": "no such file\nmore", "stderr": "x"}));
+        assert_eq!(why(&told), "task failed: no such file");
+    }
 }

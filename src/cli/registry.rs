@@ -86,13 +86,18 @@ enum Verb {
         from: Import,
     },
     /// The compose file for a host
-    #[command(after_help = "Example:\n  provision registry render hub --host clienteA")]
+    #[command(after_help = "Examples:
+  provision registry render hub --host clienteA
+  provision registry render hub --host clienteA --explain     which file each part is from")]
     Render {
         /// Its id or an alias
         service: String,
         /// Clients
         #[arg(long, value_name = "PATTERN")]
         host: String,
+        /// Which file each part of it is from, instead of the text
+        #[arg(long)]
+        explain: bool,
     },
 }
 
@@ -139,7 +144,7 @@ pub fn main(flags: Flags) -> Result<u8> {
             }
         }
         Verb::Lint { services } => return lint_all(&fleet.load()?, &services),
-        Verb::Render { service, host } => render(&fleet.load()?, &service, &host)?,
+        Verb::Render { service, host, explain } => render(&fleet.load()?, &service, &host, explain)?,
     }
     Ok(0)
 }
@@ -325,13 +330,23 @@ fn lint_all(fleet: &Fleet, names: &[String]) -> Result<u8> {
     }
 }
 
-fn render(fleet: &Fleet, service: &str, pattern: &str) -> Result<()> {
+fn render(fleet: &Fleet, service: &str, pattern: &str, explain: bool) -> Result<()> {
     let sources = fleet.sources();
     let name = fleet.catalogue.instance(service)?.to_string();
     let selection = Selection { services: Some(vec![name.clone()]), with_dependencies: true, ..Selection::default() };
     let hosts = fleet.select(pattern)?;
     let rollout = Rollout::prepare(&sources, &hosts, &selection)?;
     for host in rollout.hosts.values() {
+        if explain {
+            let mut rows = vec![["KEY", "FROM"].map(str::to_owned).to_vec()];
+            for (key, files) in host.origins(&fleet.catalogue, &name)? {
+                let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+                rows.push(vec![key, files.join(" + ")]);
+            }
+            println!("# {name} on {}", host.host);
+            table(&rows).iter().for_each(|line| println!("{line}"));
+            continue;
+        }
         for rendered in host.services.iter().filter(|rendered| rendered.id == name) {
             let stack = rendered.vars.get("service").and_then(|service| service.get("stack")).and_then(Value::as_str);
             println!("# {name} on {}\n{}", host.host, fleet.redactor.text(stack.unwrap_or_default()));

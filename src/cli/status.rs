@@ -18,7 +18,6 @@ use crate::error::Result;
 use crate::event::{Event, Kind, Outcome, Status};
 use crate::plan::Object;
 use crate::report::style::{bold, green, red, table, yellow};
-use crate::report::tally::cause_word;
 use crate::services::FleetLock;
 use crate::services::declared::{self, Pin};
 use crate::services::fleet_lock::without_digest;
@@ -368,10 +367,7 @@ pub(super) async fn running(fleet: &Fleet, hosts: &[String], cancel: Cancellatio
 fn answer(outcome: &Outcome) -> std::result::Result<String, String> {
     match outcome.status {
         Status::Ok | Status::Changed => Ok(outcome.text("stdout").to_owned()),
-        _ => {
-            let message = outcome.text("msg");
-            Err(format!("{}: {}", cause_word(outcome.cause), message.lines().next().unwrap_or_default()))
-        }
+        _ => Err(super::look::why(outcome)),
     }
 }
 

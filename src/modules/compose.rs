@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 
 use super::compose_beside;
 use super::compose_call::{self, Call};
-use super::compose_state::{Action, Kind, Project, Recreate, SERVICE, Seen, Wish};
+use super::compose_state::{Action, Kind, Project, Recreate, SERVICE, Seen, Service, Wish};
 use super::docker::{ask, diff, docker, json as read_json, output, trouble};
 use super::docker_wait::{Container, Verdict, last_lines, lost, pause};
 use super::{Build, Spec, args, observed, typed};
@@ -403,6 +403,19 @@ impl Compose {
         Ok(Ok((orphans.into_iter().map(action).collect(), 1)))
     }
 
+    /// Whether a service's image is pulled, or built: as the task says, else as the compose file does.
+    fn get(&self, service: &Service) -> Get {
+        let asked = if service.build.is_some() { self.build } else { self.pull };
+        match (asked, service.pull_policy.as_deref()) {
+            // made on the host: no registry has it
+            (Get::Always, Some("never")) if service.build.is_none() => Get::Never,
+            (Get::Policy, Some("always")) => Get::Always,
+            (Get::Policy, Some("never")) => Get::Never,
+            (Get::Policy, _) => Get::Missing,
+            (get, _) => get,
+        }
+    }
+
     /// Images to pull or build before anything stops.
     fn images(&self, seen: &Seen, wish: &Wish) -> Result<Vec<Action>, Failure> {
         let mut actions = Vec::new();
@@ -410,15 +423,9 @@ impl Compose {
             let service = &seen.project.services[name];
             let image = seen.image_of(name, service);
             let there = seen.image_id(name, service).is_some();
-            let policy = |get: Get| match (get, service.pull_policy.as_deref()) {
-                (Get::Policy, Some("always")) => Get::Always,
-                (Get::Policy, Some("never")) => Get::Never,
-                (Get::Policy, _) => Get::Missing,
-                (get, _) => get,
-            };
             let builds = service.build.is_some();
             let kind = if builds { Kind::Build } else { Kind::Pull };
-            let why = match policy(if builds { self.build } else { self.pull }) {
+            let why = match self.get(service) {
                 Get::Always if !wish.again => "asked for",
                 Get::Never if !there => {
                     let verb = kind.verb();
@@ -469,11 +476,7 @@ impl Compose {
             }
         }
         let pulled_only = observed.changes == 1
-            && wish.services.iter().any(|name| {
-                let service = &seen.project.services[name];
-                let asked = if service.build.is_some() { self.build } else { self.pull };
-                asked == Get::Always || (asked == Get::Policy && service.pull_policy.as_deref() == Some("always"))
-            });
+            && wish.services.iter().any(|name| self.get(&seen.project.services[name]) == Get::Always);
         let count = containers.len();
         let noun = if count == 1 { "container" } else { "containers" };
         let state = if self.wait { "as wanted and ready" } else { "as wanted" };

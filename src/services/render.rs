@@ -24,6 +24,8 @@ use crate::vars::Scope;
 
 pub use listed::LiveCheck;
 pub(super) use listed::{exports, script};
+pub(super) use stack::origins;
+
 pub use sample::{sample, sample_in};
 pub(super) use sample::{sample_of, sample_secret};
 

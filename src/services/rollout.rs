@@ -1,6 +1,8 @@
 //! A fleet's selection, resolved and rendered completely before the first connection: whatever is missing or wrong
 //! on any host is said at once, and nothing has been touched.
 
+use std::path::PathBuf;
+
 use indexmap::IndexMap;
 use serde_json::Value;
 
@@ -35,6 +37,17 @@ pub struct HostServices {
     pub services: Vec<Rendered>,
     settings: IndexMap<String, Settings>,
     backups: Choices,
+}
+
+impl HostServices {
+    /// Which files (base, template, the mode's) each part of a service's compose file is from.
+    pub fn origins(&self, catalogue: &Catalogue, name: &str) -> Result<Vec<(String, Vec<PathBuf>)>> {
+        let rendered = self.services.iter().find(|rendered| rendered.id == name);
+        let (Some(rendered), Some(settings)) = (rendered, self.settings.get(name)) else { return Ok(Vec::new()) };
+        let said = |key: &str| rendered.vars["service"][key].as_str().unwrap_or_default();
+        let mode = said("mode").parse().map_err(|_| Error::new(format!("host `{}`: unknown mode", self.host)))?;
+        render::origins(catalogue, catalogue.get(name)?, said("runtime"), mode, &settings.scope)
+    }
 }
 
 /// Everything that will be deployed, on every host.

@@ -2,6 +2,7 @@
 //! folder and a home of its own; no host is reached, and where that matters it is proved. One program, so that it is
 //! linked once.
 
+mod account;
 mod actions;
 mod author;
 mod bad_input;

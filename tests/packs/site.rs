@@ -45,8 +45,19 @@ pub fn an_application_under_systemd_behind_nginx(stage: &Stage) {
     assert_eq!(play(stage, book, &app.replace("MORE", ""), 0).1, 0, "a second run");
     let unit = stage.inside("b", "cat /etc/systemd/system/orquestador.service");
     let workers = 2 * stage.inside("b", "nproc").parse::<u32>().unwrap() + 1;
-    for line in ["Type=exec", "User=maravia", "Group=maravia", "Restart=always", "RestartSec=5", "After=network.target"]
-    {
+    for line in [
+        "After=network.target",
+        "Type=exec",
+        "User=maravia",
+        "Group=maravia",
+        "WorkingDirectory=/opt/maravia/orquestador",
+        "Environment=\"PATH=/opt/maravia/orquestador/venv/bin:",
+        "EnvironmentFile=/opt/maravia/orquestador/.env",
+        "ExecStart=/opt/maravia/orquestador/venv/bin/uvicorn src.orquestador.main:app",
+        "Restart=always",
+        "RestartSec=5",
+        "WantedBy=multi-user.target",
+    ] {
         assert!(unit.contains(line), "{line}: {unit}");
     }
     assert!(unit.contains(&format!("--workers {workers}")), "{unit}");
@@ -63,6 +74,27 @@ pub fn an_application_under_systemd_behind_nginx(stage: &Stage) {
     stage.inside("b", PEBBLE);
     play(stage, book, &SITE.replace("MORE", ""), 0);
     assert_eq!(play(stage, book, &SITE.replace("MORE", ""), 0).1, 0, "a second run");
+    let written = stage.inside("b", "cat /etc/nginx/sites-enabled/orquestador");
+    for line in [
+        "upstream orquestador {",
+        "server 127.0.0.1:8000;",
+        "keepalive 32;",
+        "listen 80;",
+        "server_name api.maravia.example;",
+        "proxy_http_version 1.1;",
+        "proxy_set_header Host $host;",
+        "proxy_set_header X-Real-IP $remote_addr;",
+        "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+        "proxy_set_header Connection \"\";",
+        "proxy_connect_timeout 60s;",
+        "proxy_read_timeout 120s;",
+        "location /health {",
+        "access_log off;",
+        "rate=10r/s;",
+        "burst=20 nodelay;",
+    ] {
+        assert!(written.contains(line), "{line}: {written}");
+    }
     let issued =
         stage.inside("b", "openssl x509 -noout -issuer -in /etc/letsencrypt/live/api.maravia.example/cert.pem");
     assert!(issued.contains("Pebble"), "{issued}");

@@ -127,6 +127,8 @@ fn an_agent_that_is_gone_opens_the_circuit(stage: &Stage) {
     let metrics: Value = serde_json::from_str(&ask(stage, "", "/metrics")).unwrap();
     assert_eq!(metrics["circuit_breakers"]["reserva"]["state"], "open", "{metrics}");
     assert!(metrics["latency_p95_ms"].is_number() && metrics["errors_total"] == 0, "{metrics}");
+    let said = stage.must(&stage.runs("verify"), &["verify", "--host", "a", "--services", "maravia"], 1).stdout;
+    assert!(said.lines().any(|line| line.starts_with("[FAIL]") && line.contains("circuit breakers closed")), "{said}");
 }
 
 fn it_was_built_here_and_runs_as_nobody(stage: &Stage) {
@@ -165,6 +167,13 @@ fn another_source_is_another_image_and_the_old_one_stays(stage: &Stage) {
     stage.must(&runs, &["--host", "a", "--services", "redis,maravia", "--yes"], 0);
     assert!(!tally(&runs, "Images built here", "changed"), "the image of before was still there");
     assert_eq!(stage.inside("a", "docker images -q maravia-orquestador | wc -l"), "2");
+
+    // `docker compose build --no-cache`, though nothing of the source differs; nobody looks for the image elsewhere
+    let image = "docker inspect -f '{{.Image}}' versatile-maravia-orquestador-1";
+    let before = stage.inside("a", image);
+    let rebuild = ["up", "--host", "a", "--services", "maravia", "--no-deps", "--yes", "--rebuild"];
+    stage.must(&runs, &rebuild, 0);
+    assert!(tally(&runs, "Images built here", "changed") && stage.inside("a", image) != before);
 
     // settings baked into an image are refused before anything is touched
     std::fs::write(format!("{source}/Dockerfile"), "FROM python:3.11\nCOPY .env /app/.env\n").unwrap();

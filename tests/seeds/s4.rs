@@ -120,6 +120,8 @@ fn what_its_packages_say_is_verified(stage: &Stage) {
     for seen in [
         "nexus-whatsapp webhook without signature",
         "nexus-whatsapp orchestrator is reached",
+        "nexus-whatsapp whatsapp_service answers in the internal network",
+        "nexus-orchestrator tables and a tenant",
         "nexus-orchestrator ready",
         "nexus-orchestrator 8000 is closed",
         "postgres login",
@@ -127,6 +129,11 @@ fn what_its_packages_say_is_verified(stage: &Stage) {
     ] {
         assert!(said.lines().any(|line| line.starts_with("[OK]") && line.contains(seen)), "{seen}: {said}");
     }
+    sql(stage, "nexus_db", "alter table professionals rename to away");
+    let said = stage.must(&stage.runs("verify"), &words, 1).stdout;
+    sql(stage, "nexus_db", "alter table away rename to professionals");
+    let found = |line: &str| line.starts_with("[FAIL]") && line.contains("no table professionals");
+    assert!(said.lines().any(found), "{said}");
 }
 
 /// Three critical steps are pending until somebody says that they are done; who it was stays.

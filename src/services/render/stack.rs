@@ -1,6 +1,6 @@
 //! The stack's templates become one document: the package's own, the mode's over it, the base under both.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -21,15 +21,7 @@ pub(super) fn stack(
     project: &str,
 ) -> Result<Value> {
     let path = package.stack_template(&host.runtime);
-    let mut stack = stack_value(scope, &path)?;
-    for name in package.manifest.modes.of(host.mode).into_iter().flat_map(|variant| &variant.stack) {
-        stack = merge(stack, stack_value(scope, &package.dir.join(name))?);
-    }
-    if let Some(name) = &package.manifest.extends
-        && let Some(base) = catalogue.base(&format!("{name}.yml"))
-    {
-        stack = lay_under(stack_value(scope, &base)?, stack);
-    }
+    let mut stack = folded(layers(catalogue, package, &host.runtime, host.mode, scope)?);
     if host.runtime == "compose" {
         let setting = |name: &str| {
             let text = scope.text(&format!("{{{{ {name} | default('') }}}}"), &path);
@@ -44,6 +36,74 @@ pub(super) fn stack(
         map.shift_insert(0, "name".to_owned(), Value::from(project));
     }
     Ok(stack)
+}
+
+/// Each file of the stack with what it says, the lowest first: the base, the package's template, the mode's. What the base
+/// says of the service `*` it says of every service.
+fn layers(
+    catalogue: &Catalogue,
+    package: &Package,
+    runtime: &str,
+    mode: crate::services::Mode,
+    scope: &Scope,
+) -> Result<Vec<(PathBuf, Value)>> {
+    let base = package.manifest.extends.as_ref().and_then(|name| catalogue.base(&format!("{name}.yml")));
+    let of_mode = package.manifest.modes.of(mode).into_iter().flat_map(|variant| &variant.stack);
+    let templates = std::iter::once(package.stack_template(runtime)).chain(of_mode.map(|name| package.dir.join(name)));
+    let (based, mut layers) = (base.is_some(), Vec::new());
+    for path in base.into_iter().chain(templates) {
+        let value = stack_value(scope, &path)?;
+        layers.push((path, value));
+    }
+    if based {
+        spread(&mut layers);
+    }
+    Ok(layers)
+}
+
+/// Which file each part of the stack is from; a part that is of one file whole is told once.
+pub(in crate::services) fn origins(
+    catalogue: &Catalogue,
+    package: &Package,
+    runtime: &str,
+    mode: crate::services::Mode,
+    scope: &Scope,
+) -> Result<Vec<(String, Vec<PathBuf>)>> {
+    let layers = layers(catalogue, package, runtime, mode, scope)?;
+    let under: Vec<Said> = layers.iter().map(|(path, value)| Said { path, value, adds: false }).collect();
+    let mut told = Vec::new();
+    tell(&folded(layers.clone()), &under, "", &mut told);
+    Ok(told)
+}
+
+/// What a file says at one place of the stack.
+struct Said<'a> {
+    path: &'a Path,
+    value: &'a Value,
+    /// To the list of the files below.
+    adds: bool,
+}
+
+/// `under` is what the files say at this place, the lowest first.
+fn tell(value: &Value, under: &[Said<'_>], at: &str, told: &mut Vec<(String, Vec<PathBuf>)>) {
+    if let (Value::Object(map), [_, _, ..]) = (value, under) {
+        for (key, value) in map {
+            let mut inner = Vec::new();
+            for Said { path, value, .. } in under {
+                let said = |name: &str, adds| value.get(name).map(|value| Said { path, value, adds });
+                inner.extend(said(key, false).filter(|said| !said.value.is_null()));
+                inner.extend(said(&format!("+{key}"), true));
+            }
+            let dot = if at.is_empty() { "" } else { "." };
+            tell(value, &inner, &format!("{at}{dot}{key}"), told);
+        }
+        return;
+    }
+    let whole = match value {
+        Value::Array(_) => under.iter().rposition(|said| !said.adds).unwrap_or(0),
+        _ => under.len().saturating_sub(1),
+    };
+    told.push((at.to_owned(), under.iter().skip(whole).map(|said| said.path.to_owned()).collect()));
 }
 
 fn stack_value(scope: &Scope, path: &Path) -> Result<Value> {
@@ -63,26 +123,48 @@ fn stack_value(scope: &Scope, path: &Path) -> Result<Value> {
     })
 }
 
-/// Deep merge with `top` winning: mappings merge, everything else replaces. The key `*` in the base's `services` lies
-/// under every service of the stack.
-fn lay_under(mut base: Value, top: Value) -> Value {
-    let star = base.get_mut("services").and_then(Value::as_object_mut).and_then(|services| services.shift_remove("*"));
-    let mut merged = merge(base, top);
-    if let (Some(star), Some(services)) = (star, merged.get_mut("services").and_then(Value::as_object_mut)) {
-        for service in services.values_mut() {
-            *service = merge(star.clone(), service.take());
+/// The key `*` in the lowest file's `services` goes under every service of the stack.
+fn spread(layers: &mut [(PathBuf, Value)]) {
+    let names: Vec<String> = layers
+        .iter()
+        .filter_map(|(_, value)| value.get("services")?.as_object())
+        .flat_map(|services| services.keys().filter(|name| *name != "*").cloned())
+        .collect();
+    let services = layers.first_mut().and_then(|(_, base)| base.get_mut("services")?.as_object_mut());
+    if let Some(services) = services
+        && let Some(star) = services.shift_remove("*")
+    {
+        for name in names {
+            let own = services.shift_remove(&name).unwrap_or_default();
+            services.insert(name, merge(star.clone(), own));
         }
     }
-    merged
 }
 
+fn folded(layers: Vec<(PathBuf, Value)>) -> Value {
+    layers.into_iter().fold(json!({}), |under, (_, value)| merge(under, value))
+}
+
+/// Deep merge with `top` winning: mappings merge, everything else replaces, but a list under `+name` is added to the one
+/// under `name`.
 fn merge(base: Value, top: Value) -> Value {
     match (base, top) {
         (Value::Object(mut base), Value::Object(top)) => {
             for (key, value) in top {
-                let merged = match base.shift_remove(&key) {
-                    Some(under) => merge(under, value),
-                    None => value,
+                let (key, merged) = match (key.strip_prefix('+'), value) {
+                    (Some(name), Value::Array(more)) => {
+                        let list =
+                            base.shift_remove(name).and_then(|list| list.as_array().cloned()).unwrap_or_default();
+                        (name.to_owned(), Value::Array([list, more].concat()))
+                    }
+                    (_, value @ Value::Object(_)) => {
+                        let under = base.shift_remove(&key).filter(Value::is_object).unwrap_or_else(|| json!({}));
+                        (key, merge(under, value))
+                    }
+                    (_, value) => match base.shift_remove(&key) {
+                        Some(under) => (key, merge(under, value)),
+                        None => (key, value),
+                    },
                 };
                 base.insert(key, merged);
             }
@@ -125,12 +207,18 @@ pub(super) fn template_error(fault: Fault, path: &Path) -> Error {
 mod tests {
     use super::*;
 
+    fn of(files: [Value; 2]) -> Vec<(PathBuf, Value)> {
+        let mut layers: Vec<_> = ["base", "stack"].map(PathBuf::from).into_iter().zip(files).collect();
+        spread(&mut layers);
+        layers
+    }
+
     #[test]
     fn the_base_lies_under_the_stack_and_the_star_under_every_service() {
         let base = json!({"networks": {"web": {"external": true}}, "services": {"*": {"restart": "always", "deploy": {"a": 1}}}});
         let top = json!({"services": {"x": {"image": "i", "deploy": {"b": 2}}, "once": {"restart": "no"}}});
         assert_eq!(
-            lay_under(base, top),
+            folded(of([base, top])),
             json!({
                 "networks": {"web": {"external": true}},
                 "services": {
@@ -139,5 +227,42 @@ mod tests {
                 }
             })
         );
+    }
+
+    #[test]
+    fn lists_replace_or_are_added_to_and_each_key_knows_its_file() {
+        let base =
+            json!({"services": {"*": {"dns": ["1.1.1.1"], "labels": ["a"], "logging": {"driver": "json-file"}}}});
+        let top = json!({"services": {"x": {"image": "i", "dns": ["9.9.9.9"], "+labels": ["b"], "+tmpfs": ["/t"],
+            "logging": {"options": {"max-size": "1m"}}}}});
+        let layers = of([base, top]);
+        let stack = folded(layers.clone());
+        assert_eq!(
+            stack["services"]["x"],
+            json!({"image": "i", "dns": ["9.9.9.9"], "labels": ["a", "b"], "tmpfs": ["/t"],
+                "logging": {"driver": "json-file", "options": {"max-size": "1m"}}})
+        );
+        let under: Vec<Said> = layers.iter().map(|(path, value)| Said { path, value, adds: false }).collect();
+        let mut told = Vec::new();
+        tell(&stack, &under, "", &mut told);
+        let told: Vec<String> = told
+            .into_iter()
+            .map(|(key, files)| {
+                format!("{key} {}", files.iter().map(|f| f.to_string_lossy()).collect::<Vec<_>>().join("+"))
+            })
+            .collect();
+        let mut wanted = [
+            "dns stack",
+            "image stack",
+            "labels base+stack",
+            "logging.driver base",
+            "logging.options stack",
+            "tmpfs stack",
+        ]
+        .map(|line| format!("services.x.{line}"));
+        wanted.sort();
+        let mut sorted = told;
+        sorted.sort();
+        assert_eq!(sorted, wanted);
     }
 }
