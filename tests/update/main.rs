@@ -144,8 +144,13 @@ fn a_bad_version_stops_at_the_first_client_and_goes_back() {
     assert_eq!(app("u1"), "version bad");
     verb(&["rollback", "--host", "u1"], 0);
     assert_eq!((app("u1"), health(stage, "u1")), ("version 2".to_owned(), "healthy".to_owned()));
+    // a secret file that the older one does not know goes; what is no setting's is left alone
+    let secrets = || stage.inside("u1", "cd /opt/ATS/VersatileHub/services/app/.secrets; grep -H . * | paste -sd,");
+    stage.inside("u1", "echo own >/opt/ATS/VersatileHub/services/app/.secrets/own.pem");
+    assert_eq!(secrets(), "TOKEN:tk-2,own.pem:own");
     verb(&["rollback", "--host", "u1"], 0);
     assert_eq!((app("u1"), health(stage, "u1")), ("version 1".to_owned(), "healthy".to_owned()));
+    assert_eq!(secrets(), "own.pem:own");
     let (ran, _) = verb(&["rollback", "--host", "u1"], 1);
     assert!(ran.stdout.contains("app has no older release on u1"), "{}", ran.stdout);
 
