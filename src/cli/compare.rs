@@ -55,8 +55,8 @@ pub async fn main(flags: Flags) -> Result<u8> {
     if left == right {
         return Err(Error::new(format!("`{left}` is the same client twice")).hint("name two"));
     }
-    let only = flags.services.as_ref().map(|names| fleet.catalogue.unfolded(names)).transpose()?;
     let found = survey(&fleet, &[left.clone(), right.clone()], flags.ask_become_pass).await?;
+    let only = flags.services.as_ref().map(|names| found.services(&fleet, names)).transpose()?;
     let lost = aspects::tell_trouble(&fleet, &found);
     let all = aspects::all(&fleet, &found);
     let (Some(a), Some(b)) = (all.get(&left), all.get(&right)) else { return Ok(1) };

@@ -171,6 +171,8 @@ pub struct Promotion {
     hosts: BTreeSet<String>,
     /// Host → the images of all that is installed there, by its own account in this run.
     installed: BTreeMap<String, BTreeSet<String>>,
+    /// What is installed there with a record that names no images.
+    unnamed: BTreeSet<(String, String)>,
     /// Host and service → images.
     users: BTreeMap<(String, String), BTreeSet<String>>,
     well: BTreeSet<(String, String)>,
@@ -204,6 +206,7 @@ impl Promotion {
             unused,
             hosts: rollout.hosts.keys().cloned().collect(),
             installed: BTreeMap::new(),
+            unnamed: BTreeSet::new(),
             users,
             ended: well.iter().map(|(host, _)| host.clone()).collect(),
             well,
@@ -237,6 +240,17 @@ impl Promotion {
             self.hosts.iter().filter(|host| !self.installed.contains_key(*host)).map(String::as_str).collect();
         if !self.unused.is_empty() && !silent.is_empty() {
             let why = format!("not known whether it is still installed on {}", silent.join(", "));
+            return (Vec::new(), vec![format!("kept, {why}: {}", self.unused.join(", "))]);
+        }
+        // what this run deployed has a new record by now
+        let unnamed: Vec<String> = self
+            .unnamed
+            .iter()
+            .filter(|cell| !self.users.contains_key(*cell))
+            .map(|(host, service)| format!("{service} on {host}"))
+            .collect();
+        if !self.unused.is_empty() && !unnamed.is_empty() {
+            let why = format!("the record does not say which images belong to {}", unnamed.join(", "));
             return (Vec::new(), vec![format!("kept, {why}: {}", self.unused.join(", "))]);
         }
         let (mut gone, mut kept) = (Vec::new(), Vec::new());
@@ -299,6 +313,8 @@ impl Reporter for Promotion {
             }
             Kind::TaskFinished { host, task, outcome } if task.action == "host_requirements" => {
                 if let Some(services) = outcome.result.get("installed").and_then(Value::as_object) {
+                    let unnamed = services.iter().filter(|(_, images)| images.is_null());
+                    self.unnamed.extend(unnamed.map(|(service, _)| (host.clone(), service.clone())));
                     let images = services.values().filter_map(Value::as_array).flatten().filter_map(Value::as_str);
                     let images = images.map(|image| without_digest(image).to_owned()).collect();
                     self.installed.insert(host.clone(), images);
@@ -363,6 +379,7 @@ mod tests {
             unused: vec!["old:1".to_owned()],
             hosts: BTreeSet::from(["a".to_owned(), "b".to_owned()]),
             installed: BTreeMap::new(),
+            unnamed: BTreeSet::new(),
             users: BTreeMap::from([
                 (cell("a", "app"), BTreeSet::from(["app:1".to_owned()])),
                 (cell("b", "app"), BTreeSet::from(["app:1".to_owned()])),
@@ -485,6 +502,10 @@ mod tests {
         assert_eq!(images(&[("a", ours.clone()), ("b", theirs)]), says("app:1 db:1 old:1", why));
         let why = "kept, not known whether it is still installed on b: old:1";
         assert_eq!(images(&[("a", ours.clone())]), says("app:1 db:1 old:1", why));
-        assert_eq!(images(&[("a", ours), ("b", Value::Null)]), says("app:1 db:1 old:1", why));
+        assert_eq!(images(&[("a", ours.clone()), ("b", Value::Null)]), says("app:1 db:1 old:1", why));
+        // a record of before images were recorded: this run renews only those of what is declared
+        assert_eq!(images(&[("a", json!({"app": null})), ("b", json!({"db": null}))]), says("app:1 db:1", ""));
+        let why = "kept, the record does not say which images belong to extra on b: old:1";
+        assert_eq!(images(&[("a", ours), ("b", json!({"extra": null}))]), says("app:1 db:1 old:1", why));
     }
 }

@@ -65,12 +65,9 @@ struct Finding {
 pub async fn main(flags: Flags) -> Result<u8> {
     let fleet = flags.fleet.load()?;
     let hosts = fleet.select(&flags.host)?;
-    let only = match &flags.services {
-        Some(names) => Some(fleet.catalogue.unfolded(names)?),
-        None => None,
-    };
     let waivers = hosts.iter().map(|host| waivers(&fleet, host)).collect::<Result<Vec<Object>>>()?;
     let found = survey(&fleet, &hosts, flags.ask_become_pass).await?;
+    let only = flags.services.as_ref().map(|names| found.services(&fleet, names)).transpose()?;
     let mask = Mask::new()?;
     let (mut differences, mut clients, mut accepted, mut lost) = (0, 0, 0, 0);
     for ((host, answer), waivers) in found.hosts.iter().zip(&waivers) {

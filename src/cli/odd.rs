@@ -44,7 +44,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
     let fleet = flags.fleet.load()?;
     let hosts = fleet.select(&flags.host)?;
     if hosts.len() < 3 {
-        return Err(Error::new(format!("`{}` is {} clients, and odd needs at least 3", flags.host, hosts.len()))
+        return Err(Error::new(format!("`{}`: {} of the at least 3 clients that odd needs", flags.host, hosts.len()))
             .hint("`provision compare A B` lays two side by side"));
     }
     let found = survey(&fleet, &hosts, flags.ask_become_pass).await?;

@@ -298,8 +298,10 @@ impl Document {
     }
 
     pub fn read(path: &Path) -> Result<Document> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::new(format!("cannot read the plan {}: {error}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::new(format!("cannot read the plan {}: {error}", path.display()))
+                .hint("`provision plan … -o FILE` writes one")
+        })?;
         let document: Document = serde_json::from_str(&text).map_err(|error| {
             Error::new(format!("{}:{}: this is no plan: {error}", path.display(), error.line()))
                 .hint("`provision plan … -o FILE` writes one")

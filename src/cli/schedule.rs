@@ -193,6 +193,7 @@ fn read(name: &str) -> Result<Schedule> {
     let text = std::fs::read_to_string(&path).map_err(|_| {
         let known = names();
         Error::new(format!("there is no schedule `{name}` in this folder"))
+            .hint(if known.is_empty() { "it has none".to_owned() } else { format!("it has: {}", known.join(", ")) })
             .did_you_mean(name, known.iter().map(String::as_str))
     })?;
     serde_json::from_str(&text).map_err(|error| Error::new(format!("{}:{}: {error}", path.display(), error.line())))
@@ -229,8 +230,9 @@ fn add(flags: &Flags, name: &str, schedule: &Schedule, check: bool) -> Result<u8
     super::command().try_get_matches_from(line).map_err(|error| {
         let text = error.to_string();
         let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
         Error::new(format!("`{}` would not start: {first}", schedule.verb))
-            .hint("flags of the verb come last, behind `--`")
+            .hint(tip.unwrap_or("flags of the verb come last, behind `--`"))
     })?;
     let starter = Starter::here();
     let files = starter.files(name, schedule)?;

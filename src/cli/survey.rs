@@ -128,6 +128,21 @@ pub struct Survey {
     redactor: Redactor,
 }
 
+impl Survey {
+    /// Services as the records have them: without profiles and aliases. What the registry does not know has to be installed on
+    /// one of the hosts, as far as all have answered.
+    pub fn services(&self, fleet: &Fleet, names: &[String]) -> Result<Vec<String>> {
+        let answered = || self.hosts.values().filter_map(|host| host.as_ref().ok());
+        let lost = answered().count() < self.hosts.len();
+        let known = |name: &String| match fleet.catalogue.instance(name) {
+            Ok(instance) => Ok(instance.to_string()),
+            Err(_) if lost || answered().any(|host| host.seen.records.contains_key(name)) => Ok(name.clone()),
+            Err(error) => Err(error),
+        };
+        fleet.catalogue.unfolded(names)?.iter().map(known).collect()
+    }
+}
+
 /// Asks the hosts; `-K` asks for the sudo password before.
 pub async fn survey(fleet: &Fleet, hosts: &[String], ask_become_pass: bool) -> Result<Survey> {
     fleet.sudo_password(ask_become_pass)?;

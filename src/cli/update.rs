@@ -141,7 +141,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
 /// `3` or `25%`.
 fn batch(text: &str) -> Result<Value> {
     let wrong = || {
-        Error::new(format!("--batch: `{text}` is neither a number nor a percentage"))
+        Error::new(format!("--batch: `{text}` is neither a number from 1 on nor a percentage up to 100%"))
             .hint("for example --batch 1,25%,100%")
     };
     let number = text.trim().strip_suffix('%');
@@ -159,7 +159,8 @@ fn limit(text: &str) -> Result<Value> {
     match text.trim() {
         "0" | "0%" => Ok(Value::from(0)),
         _ => batch(text).map_err(|_| {
-            Error::new(format!("`{text}` is neither a number nor a percentage")).hint("for example 2, or 10%")
+            Error::new(format!("`{text}` is neither a number nor a percentage up to 100%"))
+                .hint("for example 2, or 10%")
         }),
     }
 }

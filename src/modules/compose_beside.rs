@@ -11,7 +11,7 @@ use super::docker_wait::{Container, Verdict};
 use crate::plan::{Operation, Script};
 
 pub(super) const START_FIRST: &str = "provision.start-first";
-pub(super) const DRAIN: &str = "provision.drain";
+pub const DRAIN: &str = "provision.drain";
 
 impl Project {
     /// Why two containers of this service may not run at once; None if they may.

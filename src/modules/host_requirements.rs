@@ -13,13 +13,13 @@
 //! yet there, disk are added up; processors are shared, so of their minimum only the largest counts. Less than the
 //! minimum fails, less than recommended is one warning; with `ignore` the former is a warning, too. Never ignored is what
 //! would do harm: a conflict with what is installed, a stack of the same name that Portainer keeps, and a major version that cannot read the
-//! data that is there. `installed` of what it returns: each recorded service with its images; null if a record cannot be read.
+//! data that is there. `installed` of what it returns: each recorded service with its images, null if its record
+//! names none; null as a whole if a record cannot be read.
 
 use std::cmp::Ordering;
 
 use indexmap::IndexMap;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::docker::{ask, output};
 use super::{Build, Spec, args, typed};
@@ -79,9 +79,9 @@ struct Service {
     /// Programs of its stack whose data belongs to a major version.
     #[serde(default)]
     bound: Vec<Bound>,
-    /// In a record: the image of each service of the stack.
+    /// In a record: the image of each service of the stack. None in one that was made before images were recorded.
     #[serde(default)]
-    images: Object,
+    images: Option<Object>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -260,7 +260,7 @@ impl HostRequirements {
     /// The image of the same program that a service has on the host: as it was recorded, else as its container says.
     fn there(&self, host: &Host, service: &Service, bound: &Bound) -> Option<(String, u64)> {
         let record = host.installed.iter().find(|one| one.service == service.service);
-        let recorded = record.and_then(|one| one.images.get(&bound.service)).and_then(Value::as_str);
+        let recorded = record.and_then(|one| one.images.as_ref()?.get(&bound.service)?.as_str());
         let mine =
             |(project, name, _): &&(String, String, String)| *project == service.project && *name == bound.service;
         let runs = || host.containers.iter().find(mine).map(|(.., image)| image.clone());
@@ -344,9 +344,10 @@ impl HostRequirements {
     }
 }
 
-/// Service → the images that its containers are made from.
+/// Service → the images that its containers are made from, null where its record does not say.
 fn images(installed: &[Service]) -> Object {
-    installed.iter().map(|one| (one.service.clone(), one.images.values().cloned().collect())).collect()
+    let of = |one: &Service| one.images.as_ref().map(|images| images.values().cloned().collect::<Vec<_>>());
+    installed.iter().map(|one| (one.service.clone(), of(one).into())).collect()
 }
 
 /// Of all that say a number, and who they are: `hub (4 GB), chat (2 GB)` is too long for many, so names only.
@@ -407,7 +408,7 @@ fn read(said: &str) -> Host {
 mod tests {
     use super::*;
     use crate::modules::testing::{build, said};
-    use serde_json::json;
+    use serde_json::{Value, json};
     use std::time::Duration;
 
     const SMALL: &str = "cpu 2\nmemory 2000000\ndocker 26.1.5+dfsg1\ncompose 2.26.1\ndisk 10485760\ndisk 52428800\n";
@@ -579,6 +580,8 @@ mod tests {
         let record = "record {\"service\": \"pg\", \"images\": {\"db\": \"a:1\", \"web\": \"b:2@sha256:0\"}}\n";
         assert_eq!(installed(""), json!({}));
         assert_eq!(installed(record), json!({"pg": ["a:1", "b:2@sha256:0"]}));
+        let old = "record {\"service\": \"old\"}\n";
+        assert_eq!(installed(&format!("{record}{old}")), json!({"pg": ["a:1", "b:2@sha256:0"], "old": null}));
         assert_eq!(installed(&format!("{record}record {{\"service\"\n")), Value::Null);
     }
 

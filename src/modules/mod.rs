@@ -3,6 +3,7 @@
 //! One file per family. A family exports `pub const FAMILY: &[Spec]`; the table below is the whole catalogue. Control
 //! actions (`assert`, `debug`, `set_fact`, `include_*`, `meta` …) are the engine's, not modules.
 
+pub use compose_beside::DRAIN;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 

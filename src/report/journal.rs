@@ -127,7 +127,9 @@ pub fn read(runs: &Path, id: &str) -> Result<Vec<Event>> {
     let path: PathBuf = runs.join(id).join("events.jsonl");
     let text = std::fs::read_to_string(&path).map_err(|error| {
         let ids = list(runs);
-        Error::new(format!("there is no run `{id}` in `{}`: {error}", runs.display()))
+        let why = if error.kind() == std::io::ErrorKind::NotFound { String::new() } else { format!(": {error}") };
+        Error::new(format!("there is no run `{id}` in `{}`{why}", runs.display()))
+            .hint("`provision history` lists the runs")
             .did_you_mean(id, ids.iter().map(String::as_str))
     })?;
     parse(&path, &text)

@@ -155,3 +155,20 @@ fn texts_and_images_are_linted() {
     assert!(ended.stdout.contains("registry/shop/.env.example:1: `Ã³` was encoded twice"), "{}", ended.stdout);
     assert!(ended.stdout.contains("registry/shop/files/Dockerfile:2: env-baked-in-image: `.env`"), "{}", ended.stdout);
 }
+
+#[test]
+fn a_drain_is_linted_where_a_swarm_would_ignore_it() {
+    let project = Project::new();
+    let stack = |labels: &str| {
+        let text = format!("services:\n  web:\n    image: a:1\n    restart: \"no\"\n{labels}");
+        project.file("registry/shop/stack.yml.j2", &text);
+        let ended = project.run(&["registry", "lint", "shop"]);
+        (ended.code, ended.stdout)
+    };
+    let label = "    labels: [\"provision.drain=touch /tmp/d\"]\n";
+    let (code, said) = stack(label);
+    assert!(code == 2 && said.contains("swarm: service `web`: `provision.drain` does nothing in a swarm"), "{said}");
+    assert_eq!(said.matches("provision.drain").count(), 1, "{said}");
+    let (code, said) = stack(&format!("{{% if runtime == 'compose' %}}\n{label}{{% endif %}}\n"));
+    assert!(code == 0, "{said}");
+}

@@ -51,7 +51,11 @@ fn what_few_have_is_found_and_two_are_laid_side_by_side() {
     stage.inside("u2", "docker rm -f stray");
     stage.inside("u3", &format!("cp -p /tmp/env {env}; rm /tmp/env"));
     let ran = look(&["odd", "--host", "u1,u2"], 2);
-    assert!(ran.stderr.contains("odd needs at least 3"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("2 of the at least 3 clients that odd needs"), "{}", ran.stderr);
+    for verb in [&["compare", "u1", "u2"][..], &["drift", "--host", "u1"]] {
+        let ran = look(&[verb, &["--services", "ap"]].concat(), 2);
+        assert!(ran.stderr.contains("unknown service `ap`") && ran.stderr.contains("`app`?"), "{}", ran.stderr);
+    }
     let ran = look(&["compare", "u1", "all"], 2);
     assert!(ran.stderr.contains("`all` is 3 clients"), "{}", ran.stderr);
 }

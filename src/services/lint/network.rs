@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::twice::label_pairs;
 use crate::error::{Error, Place};
+use crate::modules::DRAIN;
 use crate::plan::Object;
 use crate::services::catalogue::Package;
 use crate::services::settings::known_keys;
@@ -32,6 +33,14 @@ pub(super) fn findings(
         let labels = [service.get("labels"), service.pointer("/deploy/labels")];
         let labels: Vec<(String, String)> = labels.into_iter().flatten().flat_map(label_pairs).collect();
         let label = |key: &str| labels.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+        if runtime == "swarm" && label(DRAIN).is_some() {
+            say(
+                format!(
+                    "service `{name}`: `{DRAIN}` does nothing in a swarm, which would end a task whose health check fails"
+                ),
+                "write the label for Compose only: {% if runtime == 'compose' %} … {% endif %}; docs/updates.md says what a swarm does instead",
+            );
+        }
         if label("traefik.enable") != Some("true") || service.get("network_mode").is_some() {
             continue;
         }
