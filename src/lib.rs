@@ -24,6 +24,19 @@
 //!
 //! Deliberately absent: an agent on the target, Python on the target, telemetry.
 
+/// In place of the standard ones, which panic when nobody reads any more: see [`report::say`].
+macro_rules! println {
+    () => { $crate::report::say::out(format_args!("\n")) };
+    ($($text:tt)*) => { $crate::report::say::out(format_args!("{}\n", format_args!($($text)*))) };
+}
+macro_rules! eprintln {
+    () => { $crate::report::say::err(format_args!("\n")) };
+    ($($text:tt)*) => { $crate::report::say::err(format_args!("{}\n", format_args!($($text)*))) };
+}
+macro_rules! eprint {
+    ($($text:tt)*) => { $crate::report::say::err(format_args!($($text)*)) };
+}
+
 pub mod cli;
 pub mod context;
 pub mod engine;

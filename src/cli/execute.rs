@@ -1,6 +1,6 @@
 //! Runs a job with its reporters, listens for Ctrl-C, closes with the summary.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use clap::Args;
@@ -135,11 +135,10 @@ pub(super) async fn execute_with(
     listening.abort();
     let outcome = outcome.inspect_err(|_| journal::discard(&fleet.runs, &run))?;
     for line in summary::lines(&tally) {
-        // a closed pipe must not hide how the run ended
-        let _ = match flags.json {
-            true => writeln!(std::io::stderr(), "{line}"),
-            false => writeln!(std::io::stdout(), "{line}"),
-        };
+        match flags.json {
+            true => eprintln!("{line}"),
+            false => println!("{line}"),
+        }
     }
     if !flags.check {
         super::notify::after(fleet, &tally);

@@ -1,8 +1,6 @@
 //! `provision logs`: the logs of many hosts' containers as one, each line with where it comes from. Lines pass through
 //! the redactor; lines in JSON are understood (`log_line`).
 
-use std::io::Write;
-
 use clap::Args;
 use tokio::sync::mpsc;
 
@@ -13,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::lane::Connections;
 use crate::modules::pattern;
 use crate::plan::quote;
-use crate::report::style;
+use crate::report::{say, style};
 use crate::secrets::EnvFile;
 use crate::services::{Rollout, Selection};
 
@@ -116,6 +114,10 @@ pub async fn main(flags: Flags) -> Result<u8> {
                 None => break false,
             },
             _ = tokio::signal::ctrl_c() => break true,
+        }
+        if say::nobody_reads() {
+            work.shutdown().await;
+            return Ok(0);
         }
     };
     // several containers and hosts, one clock
@@ -255,9 +257,7 @@ fn show(fleet: &Fleet, heard: &Heard, shape: Shape, wide: usize) {
             }
         }
     };
-    let mut out = std::io::stdout().lock();
-    // whoever read it may have gone
-    let _ = writeln!(out, "{}", fleet.redactor.text(&text));
+    println!("{}", fleet.redactor.text(&text));
 }
 
 impl Flags {

@@ -376,7 +376,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Verb::Lock(flags)) => block_on(lock::main(flags)),
         Some(Verb::Lab(flags)) => block_on(lab::main(flags)),
         Some(Verb::Completions(flags)) => {
-            clap_complete::generate(flags.shell, &mut command(), "provision", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(flags.shell, &mut command(), "provision", &mut script);
+            println!("{}", String::from_utf8_lossy(&script).trim_end());
             Ok(0)
         }
     }

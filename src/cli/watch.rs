@@ -9,6 +9,7 @@ use super::look::{Effects, LookFlags, is_check, trouble};
 use crate::error::{Error, Result};
 use crate::event::{Kind, Status};
 use crate::plan::Object;
+use crate::report::say;
 use crate::report::style::{bold, dim, green, red, table};
 
 mod series;
@@ -100,7 +101,7 @@ pub async fn main(flags: Flags) -> Result<u8> {
         }
         rounds += 1;
         let next = started + flags.every;
-        if next >= begin + flags.lasting {
+        if next >= begin + flags.lasting || say::nobody_reads() {
             break;
         }
         tokio::select! {

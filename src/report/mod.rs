@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod notify;
 pub mod plain;
 pub mod progress;
+pub mod say;
 pub mod steps;
 pub mod style;
 pub mod summary;

@@ -1,5 +1,7 @@
 //! The other verbs, once each: what an operator sees.
 
+use std::process::Stdio;
+
 use serde_json::Value;
 
 use crate::project::Project;
@@ -163,4 +165,25 @@ fn a_run_becomes_a_page_and_a_junit_file() {
     assert_eq!((&metrics["runs"], &metrics["tasks"][0]["times"]), (&1.into(), &2.into()), "{metrics}");
     let wrong = project.run(&["report", "nope"]);
     assert!(wrong.code == 2 && wrong.stderr.contains("there is no run `nope`"), "{}", wrong.stderr);
+}
+
+/// `provision … | head`: what was begun comes to its end, and is on record.
+#[test]
+fn a_reader_who_has_seen_enough_ends_no_run() {
+    let project = Project::here(&["a"]);
+    let play = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: one, copy: {content: x, dest: \"{{ playbook_dir }}/one\"}}\n    - {name: two, copy: {content: x, dest: \"{{ playbook_dir }}/two\"}}\n";
+    project.file("play.yml", play);
+    for args in [
+        &["run", "play.yml", "-v"][..],
+        &["run", "play.yml", "--json"],
+        &["registry", "list"],
+        &["completions", "bash"],
+    ] {
+        let mut child = project.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{args:?}");
+    }
+    assert!(project.path("two").exists());
+    let history = project.run(&["history"]).stdout;
+    assert_eq!(history.matches(" ok ").count(), 2, "{history}");
 }
