@@ -28,7 +28,8 @@ pub struct FleetFlags {
         value_name = "PATH",
         env = "PROVISION_INVENTORY",
         default_value = "inventory",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = source
     )]
     pub inventory: Vec<PathBuf>,
     /// age or SSH private key that opens the clients' secrets; may be given several times
@@ -67,6 +68,18 @@ pub struct Fleet {
 pub fn redactor() -> &'static Redactor {
     static REDACTOR: OnceLock<Redactor> = OnceLock::new();
     REDACTOR.get_or_init(Redactor::new)
+}
+
+/// One of the sources of `-i a,b`. Ansible reads `-i host,` as a list of hosts.
+fn source(text: &str) -> std::result::Result<PathBuf, String> {
+    match text {
+        "" => {
+            Err("a list of hosts in place of a file is not read: write an inventory file, and choose among its hosts \
+                   with --limit or --host"
+                .to_owned())
+        }
+        path => Ok(PathBuf::from(path)),
+    }
 }
 
 impl FleetFlags {

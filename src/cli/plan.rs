@@ -173,7 +173,7 @@ pub async fn make(
     let document = Document {
         format: FORMAT,
         provision: env!("CARGO_PKG_VERSION").to_owned(),
-        made: jiff::Timestamp::now().to_string(),
+        made: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         by: crate::engine::owner(),
         of,
         hosts,

@@ -229,6 +229,12 @@ const CASES: &[Case] = &[
     },
     Case { what: "a playbook that is not there", make: nothing, command: &["run", "sitte.yml"], says: &["sitte.yml"] },
     Case {
+        what: "hosts in place of an inventory",
+        make: nothing,
+        command: &["status", "-i", "ana,"],
+        says: &["a list of hosts in place of a file is not read", "--limit or --host"],
+    },
+    Case {
         what: "a broken inventory",
         make: |project| {
             project.file("inventory/hosts.yml", "all:\n  hosts:\n    ana: {ansible_host: 127.0.0.1\n    beto:\n");
