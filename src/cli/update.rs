@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(batch("3").unwrap(), Value::from(3));
         assert_eq!(batch(" 25% ").unwrap(), Value::from("25%"));
         for wrong in ["0", "0%", "101%", "x", "", "-1", "1.5"] {
-            assert!(batch(wrong).unwrap_err().to_string().contains("neither a number nor a percentage"), "{wrong}");
+            assert!(batch(wrong).unwrap_err().to_string().contains("neither a number from 1 on nor"), "{wrong}");
         }
     }
 }

@@ -30,7 +30,8 @@ fn a_plan_is_carried_out_exactly_or_not_at_all() {
         "r1  app",
         "Compose file: ",
         "docker-compose.yml",
-        "app is made anew: files that it mounts",
+        "app is made anew: ",
+        "files that it mounts",
         "app: up to ",
         "free: ",
     ] {
