@@ -319,10 +319,13 @@ fn start(bench: &Bench, play: &str) -> std::process::Child {
 fn what_an_interrupted_program_left_running_is_waited_for() {
     let bench = Bench::new(&["a"]);
     let play = "- hosts: all\n  gather_facts: false\n  tasks:\n    - {name: long, shell: \"touch {{ out }}/begun; sleep 5; echo end >> {{ out }}/done\", args: {creates: \"{{ out }}/done\"}}\n    - {name: next, copy: {content: x, dest: \"{{ out }}/f\"}}\n";
-    let first = start(&bench, play);
+    let mut first = start(&bench, play);
     let deadline = Instant::now() + Duration::from_secs(90);
     while !bench.exists("begun") {
-        assert!(Instant::now() < deadline, "the first run does not begin");
+        if first.try_wait().unwrap().is_some() || Instant::now() > deadline {
+            let _ = first.kill();
+            panic!("the first run does not begin: {:?}", first.wait_with_output());
+        }
         std::thread::sleep(Duration::from_millis(50));
     }
     // the second Ctrl-C does not wait
