@@ -187,14 +187,15 @@ impl Walk {
     /// One service after the other. One that fails takes only those along that need it (in reverse order: that it
     /// needs); the host fails at the end.
     async fn each_service(&mut self, included: Included, task: &Task) -> Flow {
-        let Included { deploys, tasks_file, order } = included;
-        let layers: Vec<Layer> = deploys.iter().map(|deploy| Layer::raw(deploy.vars.clone())).collect();
+        let Included { mut deploys, tasks_file, order } = included;
+        let layers: Vec<Layer> =
+            deploys.iter_mut().map(|deploy| Layer::raw(std::mem::take(&mut deploy.vars))).collect();
         let mut fallen: HashMap<String, Vec<String>> = HashMap::new();
         let mut first: Option<Box<Failed>> = None;
         let mut deploys = deploys.into_iter().enumerate();
         while let Some((index, deploy)) = deploys.next() {
             let begin = Instant::now();
-            let needs = requires(&deploy);
+            let needs = requires(&layers[index].vars);
             let in_the_way = match order {
                 Order::Dependencies => needs.iter().find(|needed| fallen.contains_key(*needed)).cloned(),
                 Order::Reverse => {
@@ -344,8 +345,8 @@ pub(super) fn loop_layer(task: &Task, items: Option<&[Value]>, index: usize) -> 
     Some(Layer::raw(vars))
 }
 
-fn requires(deploy: &ServiceDeploy) -> Vec<String> {
-    let required = deploy.vars.get("service").and_then(|service| service.get("requires")).and_then(Value::as_array);
+fn requires(vars: &Object) -> Vec<String> {
+    let required = vars.get("service").and_then(|service| service.get("requires")).and_then(Value::as_array);
     required.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 

@@ -425,9 +425,12 @@ async fn second_is_told(bench: &Bench) {
     let mut second = bench.job(short);
     second.run = "second".to_owned();
     let (one, two) = tokio::join!(bench.run_job(first), async {
-        while !bench.exists("begun") {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let begins = async {
+            while !bench.exists("begun") {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), begins).await.expect("the first run begins");
         let two = bench.run_job(second).await;
         std::fs::write(bench.out("told"), "").unwrap();
         two

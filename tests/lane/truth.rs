@@ -618,9 +618,12 @@ async fn background_children_do_not_hold_up_or_mix_in() {
         let child = format!("(until [ -e {go} ]; do sleep 0.1; done; echo late; : >{done}) & echo now");
         connection.act(None, &[run(&child)]).await.expect("runs");
         std::fs::write(&go, "").expect("written");
-        while !Path::new(&done).exists() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let ends = async {
+            while !Path::new(&done).exists() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), ends).await.expect("the child goes on");
         let answers = connection.ask(None, &[sh("echo clean")]).await.expect("answers");
         assert_eq!(output(&answers[0]).stdout, b"clean\n", "{}", ground.shell);
         connection.close().await;
